@@ -1,0 +1,84 @@
+# ionlab. `make` alone lists the targets; README.md explains them.
+#
+# Settings, each from the command line or the environment:
+#   IMAGE=debian-12   the image that the suites boot
+#   PROCS=2           Ginkgo processes at once; each runs its own labs
+#   LABELS=...        Ginkgo label filter; without RUSTDESK_DEB, specs labelled needs:rustdesk are left out
+#   SUITES=./suites/  which suites (make suites SUITES=./suites/lab/)
+#   GINKGO_FLAGS=...  added to Ginkgo's command line (GINKGO_FLAGS='-v --focus=reboot')
+#   LABTEST_ACCEL     kvm or tcg; probed when unset
+
+IMAGE        ?= debian-12
+PROCS        ?= 2
+SUITES       ?= ./suites/
+SUITES_TIME  ?= 70m
+LABELS       ?= $(if $(RUSTDESK_DEB),,!needs:rustdesk)
+OUT          := $(CURDIR)/out
+
+# The binding loads libvirt at run time with this tag, so what has it builds without libvirt's headers.
+NO_HEADERS := -tags libvirt_dlopen
+GO_TOOL    := go tool -modfile=tools/go.mod
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup build image run test check fmt lint unit suites bench fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup build image suites ## install what is missing, build the image, run the suites
+
+test: setup check build image suites ## check, then every VM spec: what CI runs
+
+check: lint unit ## format, vet, lint, import directions, unit tests with -race; no VM, no root, no KVM
+
+setup: ## install what is missing (apt; elsewhere the packages are named)
+	@scripts/setup
+
+build: ## bin/labtest
+	go build -o bin/ ./cmd/labtest
+
+image: build ## build the image that the suites boot, unless the store has it
+	bin/labtest image build $(IMAGE)
+
+fmt: ## rewrite the sources as gofumpt has them
+	$(GO_TOOL) golangci-lint fmt
+
+lint: ## go vet, golangci-lint with gofumpt, and the build without libvirt's headers
+	go build $(NO_HEADERS) ./...
+	go vet $(NO_HEADERS) ./...
+	$(GO_TOOL) golangci-lint run
+
+unit: ## unit tests with the race detector (everything but suites/); JUnit in out/unit.xml
+	@mkdir -p $(OUT)
+	$(GO_TOOL) gotestsum --format pkgname-and-test-fails --junitfile $(OUT)/unit.xml -- \
+		-race $(NO_HEADERS) $$(go list $(NO_HEADERS) ./... | grep -v '^ionlab/suites/')
+
+# Ginkgo's exit status and the count both decide: a run whose specs were all left out is no success.
+suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
+	@mkdir -p $(OUT)
+	@rm -f $(OUT)/suites.xml $(OUT)/suites.json
+	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RUSTDESK_DEB is not set))"
+	@status=0; color=; [ -t 1 ] || color=--no-color; \
+	LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts} \
+	go tool ginkgo run -r --procs=$(PROCS) --randomize-all --keep-going --fail-on-pending \
+		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
+		--output-dir=$(OUT) --junit-report=suites.xml --json-report=suites.json \
+		$$color $(GINKGO_FLAGS) $(SUITES) || status=$$?; \
+	go run ./scripts/tally $(OUT)/suites.json || status=1; \
+	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $${LABTEST_ARTIFACTS:-$(OUT)/artifacts}"; \
+	exit $$status
+
+bench: ## the side-by-side benchmarks
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./bench/...
+
+FUZZ_TIME ?= 30s
+fuzz: ## every fuzzer for FUZZ_TIME
+	@set -e; for package in $$(go list $(NO_HEADERS) ./internal/...); do \
+		for target in $$(go test $(NO_HEADERS) -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			go test $(NO_HEADERS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) $$package; \
+		done; \
+	done
+
+clean: ## remove bin/ and out/; images and snapshots stay (bin/labtest image rm, bin/labtest gc)
+	rm -rf bin out
