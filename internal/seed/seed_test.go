@@ -70,7 +70,8 @@ func full(t *testing.T) Config {
 
 func TestFilesGolden(t *testing.T) {
 	withUserData := full(t)
-	withUserData.UserData = "#cloud-config\nusers:\n- name: iontest\n  ssh_authorized_keys: []\ndisable_root: true\nruncmd: [date]\n"
+	withUserData.UserData = "#cloud-config\nusers:\n- name: iontest\n  ssh_authorized_keys: [" + testPublicKey + "-theirs]\n" +
+		"disable_root: true\nhostname: other\nruncmd: [date]\n"
 	cases := map[string]Config{"minimal": minimal(t), "full": full(t), "multipart": withUserData}
 	for name, cfg := range cases {
 		t.Run(name, func(t *testing.T) {

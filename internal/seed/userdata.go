@@ -61,7 +61,7 @@ type user struct {
 }
 
 type writeFile struct {
-	Path        string `yaml:"path"`
+	Path        text   `yaml:"path"`
 	Content     text   `yaml:"content"`
 	Encoding    string `yaml:"encoding,omitempty"`
 	Permissions string `yaml:"permissions"`
@@ -157,45 +157,49 @@ func planAdditions(cfg Config) additions {
 	return out
 }
 
-// planUsers never lists default, so the distribution's own account is not made. An empty list is written too: it is
-// what replaces the image's.
+// planUsers never lists default, so the distribution's own account is not made. Where there is no other user it lists
+// root, because cloud-init refuses an empty list and makes the default account if there is none.
 func planUsers(cfg Config) []user {
-	if cfg.User.Name == "" {
-		return []user{}
-	}
 	out := user{
 		Name:     cfg.User.Name,
 		Locked:   cfg.User.Password == "",
 		Password: text(cfg.User.Password),
 		Keys:     append(append([]string{}, cfg.RootKeys...), cfg.User.AuthorizedKeys...),
 	}
-	if out.Name != "root" {
+	switch out.Name {
+	case "":
+		out.Name = "root"
+	case "root":
+	default:
 		out.Gecos, out.Shell, out.Sudo = "labtest", "/bin/bash", "ALL=(ALL) NOPASSWD:ALL"
 	}
 	return []user{out}
 }
 
 // sshdFile tunes sshd: many commands at once over one connection, no look-ups of the client's name. sshd takes the
-// first value it reads, so this wins over the image's own drop-ins, such as Ubuntu's ban of passwords.
+// first value it reads, so this wins over the image's own drop-ins, such as Ubuntu's ban of passwords. It bans none
+// itself, because an author's cloud-config may ask for them.
 func sshdFile(cfg Config) File {
-	passwords, root := "no", "prohibit-password"
+	root, passwords := "prohibit-password", ""
 	if cfg.User.Password != "" {
-		passwords = "yes"
+		passwords = "PasswordAuthentication yes\n"
 		if cfg.User.Name == "root" {
 			root = "yes"
 		}
 	}
-	return File{Path: "/etc/ssh/sshd_config.d/00-labtest.conf", Permissions: "0600", Content: strings.Join([]string{
-		"PermitRootLogin " + root,
-		"PasswordAuthentication " + passwords,
-		"MaxSessions 128",
-		"MaxStartups 128",
-		"ClientAliveInterval 0",
-		"UseDNS no",
-		"GSSAPIAuthentication no",
-		"",
-	}, "\n")}
+	return File{
+		Path:        "/etc/ssh/sshd_config.d/00-labtest.conf",
+		Permissions: "0600",
+		Content:     "PermitRootLogin " + root + "\n" + passwords + sshdTuning,
+	}
 }
+
+const sshdTuning = `MaxSessions 128
+MaxStartups 128
+ClientAliveInterval 0
+UseDNS no
+GSSAPIAuthentication no
+`
 
 func hostsFile(hosts []Host) File {
 	var text strings.Builder
@@ -208,7 +212,7 @@ func hostsFile(hosts []Host) File {
 
 func planFile(file File) writeFile {
 	out := writeFile{
-		Path:        file.Path,
+		Path:        text(file.Path),
 		Content:     text(file.Content),
 		Encoding:    file.Encoding,
 		Permissions: file.Permissions,

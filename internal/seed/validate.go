@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -86,8 +87,8 @@ func (p *problems) user(user User) {
 	}
 	p.matches("user", user.Name, userPattern,
 		"a lower-case letter or underscore, then at most 31 lower-case letters, digits, dashes and underscores")
-	if strings.ContainsAny(user.Password, "\n\r\x00") {
-		p.addf("password of user %q: want one line", user.Name)
+	if strings.ContainsAny(user.Password, "\n\r\x00") || !utf8.ValidString(user.Password) {
+		p.addf("password of user %q: want one line of UTF-8 text", user.Name)
 	}
 	p.keys("key of user "+user.Name, user.AuthorizedKeys)
 }
@@ -106,7 +107,8 @@ func (p *problems) keys(what string, lines []string) {
 
 func (p *problems) file(index int, file File) {
 	what := fmt.Sprintf("write_files[%d]", index)
-	if !path.IsAbs(file.Path) || path.Clean(file.Path) != file.Path || file.Path == "/" || strings.Contains(file.Path, "\x00") {
+	if !path.IsAbs(file.Path) || path.Clean(file.Path) != file.Path || file.Path == "/" ||
+		strings.Contains(file.Path, "\x00") || !utf8.ValidString(file.Path) {
 		p.addf("%s: path %q: want the absolute path of a file, without . and ..", what, file.Path)
 	}
 	if file.Permissions != "" {
@@ -122,7 +124,7 @@ func (p *problems) file(index int, file File) {
 
 func (p *problems) software(cfg Config) {
 	for i, name := range cfg.Packages {
-		if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, " \t\n\x00") {
+		if name == "" || strings.HasPrefix(name, "-") || strings.ContainsAny(name, " \t\n\x00") || !utf8.ValidString(name) {
 			p.addf("packages[%d] %q: want the name of a package", i, name)
 		}
 	}
@@ -130,8 +132,8 @@ func (p *problems) software(cfg Config) {
 		if (command.Shell == "") == (len(command.Argv) == 0) {
 			p.addf("runcmd[%d]: want either a shell line or an argument list", i)
 		}
-		if strings.Contains(command.Shell+strings.Join(command.Argv, ""), "\x00") {
-			p.addf("runcmd[%d]: a command cannot hold a NUL byte", i)
+		if text := command.Shell + strings.Join(command.Argv, " "); strings.Contains(text, "\x00") || !utf8.ValidString(text) {
+			p.addf("runcmd[%d]: want UTF-8 text without NUL bytes", i)
 		}
 	}
 }
