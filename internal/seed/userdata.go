@@ -222,7 +222,7 @@ func planFile(file File) writeFile {
 	if out.Permissions == "" {
 		out.Permissions = "0644"
 	}
-	if !utf8.ValidString(file.Content) || strings.ContainsFunc(file.Content, needsBase64) {
+	if !utf8.ValidString(file.Content) || strings.ContainsFunc(file.Content, unusual) {
 		out.Content = text(base64.StdEncoding.EncodeToString([]byte(file.Content)))
 		out.Encoding = base64Over(out.Encoding)
 	}
@@ -244,7 +244,7 @@ func base64Over(encoding string) string {
 	}
 }
 
-// needsBase64 reports characters that YAML carries badly or that a text file does not have.
-func needsBase64(r rune) bool {
+// unusual reports characters that YAML carries badly or that a text file does not have.
+func unusual(r rune) bool {
 	return (r < ' ' && r != '\n' && r != '\t') || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\ufeff' || r == '\u2028' || r == '\u2029'
 }

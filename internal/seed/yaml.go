@@ -30,7 +30,8 @@ type text string
 // MarshalYAML chooses a style that both parsers read as meant, and a literal block where people may want to read it.
 func (t text) MarshalYAML() (any, error) {
 	node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: string(t), Style: yaml.DoubleQuotedStyle}
-	if strings.Contains(node.Value, "\n") && strings.TrimLeft(node.Value, " \t\n") == node.Value {
+	if strings.Contains(node.Value, "\n") && strings.TrimLeft(node.Value, " \t\n") == node.Value &&
+		!strings.ContainsFunc(node.Value, unusual) {
 		node.Style = yaml.LiteralStyle
 	}
 	return node, nil
