@@ -1,0 +1,123 @@
+package fabric
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// Network is one L2 segment: a switch with a link per node, a control endpoint and perhaps a gateway.
+type Network struct {
+	cfg         NetworkConfig
+	name        string
+	log         *slog.Logger
+	sw          *vswitch
+	controlPath controlPath
+	links       map[string]*Link
+	ordered     []*Link
+	control     *endpoint
+	gateway     *gateway
+}
+
+// Name is the network's name.
+func (n *Network) Name() string { return n.name }
+
+// Link is the node's link on this network.
+func (n *Network) Link(node string) (*Link, error) {
+	if l, ok := n.links[node]; ok {
+		return l, nil
+	}
+	known := make([]string, len(n.ordered))
+	for i, l := range n.ordered {
+		known[i] = l.node
+	}
+	return nil, fmt.Errorf("node %q is not on network %q, which has: %s", node, n.name, strings.Join(known, ", "))
+}
+
+// newNetwork builds a network that is not yet listening. Sockets are numbered from first.
+func newNetwork(cfg Config, nc NetworkConfig, pool *framePool, first int) (*Network, error) {
+	ports := firstLink + len(nc.Hosts)
+	n := &Network{
+		cfg: nc, name: nc.Name, log: cfg.Log,
+		sw:    newSwitch(ports, pool, cfg.Clock),
+		links: make(map[string]*Link, len(nc.Hosts)),
+	}
+	n.controlPath = controlPath{mac: macFor(nc.Name, controlRole), ip: nc.Control.As4()}
+	n.sw.plug(gatewayPort, deadPort{pool})
+	for i, h := range nc.Hosts {
+		path := filepath.Join(cfg.Dir, fmt.Sprintf("l%d.sock", first+i))
+		if len(path) > maxSocket {
+			return nil, fmt.Errorf("socket path %s has %d bytes, at most %d are possible: choose a shorter folder", path, len(path), maxSocket)
+		}
+		l := newLink(n, firstLink+i, h, path)
+		n.sw.plug(l.index, l)
+		n.links[h.Node] = l
+		n.ordered = append(n.ordered, l)
+	}
+	var err error
+	n.control, err = newEndpoint(endpointConfig{
+		port: controlPort, mac: n.controlPath.mac, addr: nc.Control, subnet: nc.Subnet, mtu: nc.MTU,
+	}, n.sw)
+	if err != nil {
+		return nil, fmt.Errorf("network %q: %w", n.name, err)
+	}
+	return n, nil
+}
+
+// What an endpoint's MAC is derived from, besides its network's name.
+const (
+	controlRole = "control"
+	gatewayRole = "gateway"
+)
+
+// start opens the sockets and sets everything going that ends with ctx and close; running counts the goroutines.
+func (n *Network) start(ctx context.Context, cfg Config, running *sync.WaitGroup) error {
+	if n.cfg.Gateway.IsValid() {
+		var err error
+		if n.gateway, err = newGateway(ctx, cfg, n); err != nil {
+			return err
+		}
+		running.Go(func() { n.gateway.run(ctx.Done()) })
+	}
+	running.Go(func() { n.control.run(ctx.Done()) })
+	for _, l := range n.ordered {
+		if err := l.listen(ctx, cfg.Owner); err != nil {
+			return err
+		}
+		running.Go(func() { l.serve(ctx) })
+	}
+	return nil
+}
+
+// close ends the links. The endpoints end with the context of start; destroy takes them down after that.
+func (n *Network) close() error {
+	var errs []error
+	for _, l := range n.ordered {
+		errs = append(errs, l.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Network) destroy() {
+	n.control.close()
+	if n.gateway != nil {
+		n.gateway.close()
+	}
+}
+
+// deadPort stands in for an endpoint that a network does not have.
+type deadPort struct{ pool *framePool }
+
+func (d deadPort) deliver(batch []*frame) { d.pool.release(batch) }
+func (deadPort) dropped(Cause, int)       {}
+
+// macFor derives a locally administered unicast address from a network's name and a role.
+func macFor(network, role string) mac {
+	sum := sha256.Sum256([]byte("ionlab\x00" + network + "\x00" + role))
+	return macOf([]byte{0x02, sum[0], sum[1], sum[2], sum[3], sum[4]})
+}
