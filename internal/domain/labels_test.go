@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -61,4 +62,12 @@ func FuzzParseLabels(f *testing.F) {
 			t.Errorf("odd error %q", err)
 		}
 	})
+}
+
+// TestParseLabelsFromLibvirt reads what libvirt 9.0 returns for a running domain.
+func TestParseLabelsFromLibvirt(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile("testdata/from-libvirt.xml")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(ParseLabels(string(text))).To(Equal(config().Labels))
 }
