@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -65,7 +66,7 @@ func isCommand(command Command) *complaint {
 	if strings.TrimSpace(command.Shell) == "" && len(command.Argv) == 0 {
 		return &complaint{"the command is empty", "write a line for the shell, or a list of words"}
 	}
-	for _, word := range append(command.Argv, command.Shell) {
+	for _, word := range slices.Concat(command.Argv, []string{command.Shell}) {
 		if strings.ContainsRune(word, 0) {
 			return &complaint{"the command has a NUL in it", "no program can be given one; remove it"}
 		}

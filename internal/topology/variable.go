@@ -41,7 +41,7 @@ func parseVariables(text string) (variablePattern, *complaint) {
 		}
 		reference, after, closed := strings.Cut(rest, "}")
 		groups := variableReference.FindStringSubmatch(reference)
-		if !closed || groups == nil {
+		if !closed || groups == nil || strings.Contains(reference, "${") {
 			return nil, &complaint{quote("${"+rest) + " is not a variable", "write ${NAME} or ${NAME:-default}"}
 		}
 		pattern = append(pattern, variablePart{name: groups[1], hasFallback: groups[2] != "", fallback: groups[3]})
