@@ -1,0 +1,266 @@
+package guest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/crypto/ssh"
+)
+
+// testServer is an SSH server in the test's process that really runs commands, as OpenSSH does: by the shell, in a
+// session of their own, with the exit status sent as soon as the program has ended.
+type testServer struct {
+	hostKey     ssh.Signer
+	clientKey   ssh.Signer
+	home        string
+	env         []string
+	maxSessions int
+	noStatus    atomic.Bool  // never report how a command ended
+	mute        atomic.Bool  // take requests and do nothing
+	dials       atomic.Int64 // connections accepted so far
+
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+func newKey(t testing.TB) ssh.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
+func newServer(t testing.TB) *testServer {
+	t.Helper()
+	s := &testServer{
+		hostKey: newKey(t), clientKey: newKey(t), home: t.TempDir(), maxSessions: 10, conns: map[net.Conn]bool{},
+		env: []string{"PATH=" + os.Getenv("PATH")},
+	}
+	t.Cleanup(func() { s.hangUp(); s.wg.Wait() })
+	return s
+}
+
+// hangUp cuts all connections, as a crash of the machine does.
+func (s *testServer) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.Close()
+	}
+}
+
+// dial is for Config.Dial.
+func (s *testServer) dial(context.Context) (net.Conn, error) {
+	near, far, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	s.dials.Add(1)
+	s.mu.Lock()
+	s.conns[far] = true
+	s.mu.Unlock()
+	s.wg.Go(func() { s.serve(far) })
+	return near, nil
+}
+
+// socketPair is a connected pair of buffered byte streams; net.Pipe has no buffer and would hide what depends on one.
+func socketPair() (near, far net.Conn, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	conns := [2]net.Conn{}
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socketpair")
+		conns[i], err = net.FileConn(f)
+		_ = f.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return conns[0], conns[1], nil
+}
+
+func (s *testServer) serve(raw net.Conn) {
+	defer func() {
+		_ = raw.Close()
+		s.mu.Lock()
+		delete(s.conns, raw)
+		s.mu.Unlock()
+	}()
+	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		if string(key.Marshal()) != string(s.clientKey.PublicKey().Marshal()) {
+			return nil, errors.New("unknown key")
+		}
+		return nil, nil
+	}}
+	cfg.AddHostKey(s.hostKey)
+	conn, chans, reqs, err := ssh.NewServerConn(raw, cfg)
+	if err != nil {
+		return
+	}
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	sessions.Go(func() {
+		for req := range reqs {
+			if !s.mute.Load() {
+				_ = req.Reply(false, nil)
+			}
+		}
+	})
+	var open atomic.Int64
+	for ch := range chans {
+		if open.Load() >= int64(s.maxSessions) {
+			_ = ch.Reject(ssh.ConnectionFailed, "open failed")
+			continue
+		}
+		open.Add(1)
+		sessions.Go(func() { defer open.Add(-1); s.session(ch) })
+	}
+	_ = conn.Wait()
+}
+
+func (s *testServer) session(nc ssh.NewChannel) {
+	ch, reqs, err := nc.Accept()
+	if err != nil {
+		return
+	}
+	var cmd *exec.Cmd
+	var work sync.WaitGroup
+	for req := range reqs {
+		switch {
+		case s.mute.Load():
+		case req.Type == "exec" && cmd == nil:
+			var m struct{ Command string }
+			_ = ssh.Unmarshal(req.Payload, &m)
+			cmd, err = s.start(ch, m.Command, &work)
+			_ = req.Reply(err == nil, nil)
+		case req.Type == "signal" && cmd != nil:
+			var m struct{ Signal string }
+			_ = ssh.Unmarshal(req.Payload, &m)
+			err := syscall.Kill(-cmd.Process.Pid, syscall.Signal(signalExit(m.Signal).code-128))
+			_ = req.Reply(err == nil, nil)
+		default:
+			_ = req.Reply(false, nil)
+		}
+	}
+	work.Wait()
+}
+
+// start runs a command line as OpenSSH does. The channel is closed when the output ends or the client closes it.
+func (s *testServer) start(ch ssh.Channel, line string, work *sync.WaitGroup) (*exec.Cmd, error) {
+	cmd := exec.Command("/bin/sh", "-c", line)
+	cmd.Dir, cmd.Env = s.home, append([]string{"HOME=" + s.home, "USER=root"}, s.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	var outs [2]*os.File
+	for i, end := range []**os.File{&outs[0], &outs[1]} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		*end = r
+		if i == 0 {
+			cmd.Stdout = w
+		} else {
+			cmd.Stderr = w
+		}
+		defer w.Close()
+	}
+	inRead, inWrite, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdin = inRead
+	defer inRead.Close()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	work.Go(func() { _, _ = io.Copy(inWrite, ch); _ = inWrite.Close() })
+	var output sync.WaitGroup
+	output.Go(func() { _, _ = io.Copy(ch, outs[0]); _ = outs[0].Close() })
+	output.Go(func() { _, _ = io.Copy(ch.Stderr(), outs[1]); _ = outs[1].Close() })
+	work.Go(func() {
+		err := cmd.Wait()
+		if !s.noStatus.Load() {
+			s.report(ch, cmd, err)
+		}
+		output.Wait()
+		_ = ch.CloseWrite()
+		_ = ch.Close()
+	})
+	return cmd, nil
+}
+
+func (s *testServer) report(ch ssh.Channel, cmd *exec.Cmd, _ error) {
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		name := sshSignal(status.Signal())
+		if name == "" {
+			name = "SIG@openssh.com"
+		}
+		_, _ = ch.SendRequest("exit-signal", false, ssh.Marshal(struct {
+			Signal        string
+			Core          bool
+			Message, Lang string
+		}{Signal: name}))
+		return
+	}
+	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(status.ExitStatus())}))
+}
+
+// config is a client configuration for the server.
+func (s *testServer) config() Config {
+	return Config{
+		Name: "alice", Dial: s.dial, Signer: s.clientKey, HostKey: s.hostKey.PublicKey(), LoginUser: "user",
+		KeepAlive: 100 * time.Millisecond,
+	}
+}
+
+// target is a guest for the table of tests that any SSH server must pass.
+type target struct {
+	config Config
+	home   string
+}
+
+// newClient returns a client that is closed at the test's end.
+func newClient(t testing.TB, cfg Config) *Client {
+	t.Helper()
+	c := New(cfg)
+	t.Cleanup(func() { NewWithT(t).Expect(c.Close()).To(Succeed()) })
+	return c
+}
+
+// soon is a context for what takes seconds at most.
+func soon(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// shellFile writes an executable file.
+func shellFile(t testing.TB, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}

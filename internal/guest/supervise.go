@@ -1,0 +1,228 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// How the end of the output is found when something in the guest holds it open after the program's exit.
+const (
+	quietTime    = 200 * time.Millisecond // no output for that long
+	quietProbes  = 2                      // and then sshd answers that often without any coming
+	drainTime    = 2 * time.Second        // or the output never stops for that long
+	drainProbes  = 16                     // and then sshd answers that often: more than one pipe and one buffer full
+	settlingTime = 20 * time.Millisecond  // for what has arrived to pass through our own goroutines
+)
+
+// supervise leads the process to its end and publishes the outcome.
+func (p *Process) supervise(ctx context.Context) {
+	var expired <-chan time.Time
+	if p.cmd.Timeout > 0 {
+		timer := time.NewTimer(p.cmd.Timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	select {
+	case e := <-p.status:
+		p.ended(ctx, e)
+	case <-p.closed:
+		select {
+		case e := <-p.status:
+			p.ended(ctx, e)
+		default:
+			p.lost(ctx)
+		}
+	case err := <-p.refused:
+		p.notAsked(ctx, err)
+	case <-expired:
+		p.abort(ctx, fmt.Errorf("timed out: it may run for %s: %w", p.cmd.Timeout, context.DeadlineExceeded))
+	case cause := <-p.stop:
+		p.abort(ctx, cause)
+	case <-p.client.cfg.Dead:
+		p.machineDied()
+	}
+}
+
+// machineDied ends the process together with its machine: there is nobody left to ask.
+func (p *Process) machineDied() {
+	err := p.client.deadError()
+	p.fail(err, nil)
+	p.client.drop(err)
+}
+
+// notAsked handles a command that sshd did not take.
+func (p *Process) notAsked(ctx context.Context, err error) {
+	if p.ch.conn.wire.lost.Load() {
+		<-p.closed
+		p.lost(ctx)
+		return
+	}
+	p.closeChannel()
+	p.fail(err, nil)
+}
+
+// ended handles a known exit: it takes what is left of the output and publishes the outcome.
+func (p *Process) ended(ctx context.Context, e exit) {
+	duration := time.Since(p.began)
+	if gone := p.drain(ctx); gone {
+		return
+	}
+	select {
+	case <-p.closed:
+		if p.cutOff {
+			<-p.ch.conn.dead
+			p.fail(fmt.Errorf("exit code %d, but the output may lack its end: %w", e.code, p.ch.conn.lostError()), nil)
+			return
+		}
+	default:
+		p.closeChannel() // Something else in the guest holds the output open; it is on its own from here.
+	}
+	if err := p.whyNoResult(e); err != nil {
+		p.fail(err, nil)
+		return
+	}
+	p.finish(e, duration)
+}
+
+// whyNoResult returns the error of a command that has an exit status, which is not that of its program.
+func (p *Process) whyNoResult(e exit) error {
+	select {
+	case <-p.announced:
+	default:
+		select {
+		case <-p.eof:
+		case <-time.After(quietTime):
+			return &LaunchError{Stage: "shell", Detail: fmt.Sprintf("the login shell ended with code %d before the program started", e.code)}
+		}
+		return &LaunchError{Stage: "shell", Detail: fmt.Sprintf(
+			"the login shell ended with code %d before the program started: %s", e.code, p.preamble)}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.message.failed != nil:
+		return p.message.failed
+	case p.inputErr != nil:
+		return p.inputErr
+	case e.code == 126 && p.launch.input != "" && strings.Contains(p.err.last(), "Argument list too long"):
+		return fmt.Errorf("the guest's kernel does not take %d bytes of arguments and environment: %w: "+
+			"pass the data through Stdin or a file", len(p.launch.input), syscall.E2BIG)
+	}
+	return nil
+}
+
+// drain takes the output that is still under way after the exit. The end of the output is the end of the channel; where
+// a background process holds that open, it is when sshd, asked again, has no more to send. It reports whether the
+// process was given up meanwhile.
+func (p *Process) drain(ctx context.Context) (gone bool) {
+	quiet := time.NewTimer(quietTime)
+	defer quiet.Stop()
+	enough := time.NewTimer(drainTime)
+	defer enough.Stop()
+	var silence, last <-chan struct{}
+	var before int64
+	eof, closed := p.eof, p.closed
+	for eof != nil || closed != nil {
+		select {
+		case <-eof:
+			eof = nil
+		case <-closed:
+			closed = nil
+		case <-p.activity:
+			quiet.Reset(quietTime)
+		case <-quiet.C:
+			before, _ = p.progress()
+			silence = p.probes(quietProbes)
+		case <-silence:
+			silence = nil
+			if now, busy := p.progress(); now == before && !busy {
+				return false
+			}
+			quiet.Reset(quietTime)
+		case <-enough.C:
+			last = p.probes(drainProbes)
+		case <-last:
+			return false
+		case cause := <-p.stop:
+			p.abort(ctx, cause)
+			return true
+		case <-p.client.cfg.Dead:
+			p.machineDied()
+			return true
+		}
+	}
+	return false
+}
+
+// progress adds up both streams.
+func (p *Process) progress() (total int64, busy bool) {
+	out, outBusy := p.out.progress()
+	err, errBusy := p.err.progress()
+	return out + err, outBusy || errBusy
+}
+
+// probes returns a channel that is closed when sshd has answered n times.
+func (p *Process) probes(n int) <-chan struct{} {
+	answered := make(chan struct{})
+	p.client.wg.Go(func() {
+		defer close(answered)
+		for range n {
+			<-p.client.probe(p.ch.conn)
+		}
+		<-time.After(settlingTime)
+	})
+	return answered
+}
+
+// lost handles a channel that ended without an exit status.
+func (p *Process) lost(ctx context.Context) {
+	select {
+	case <-p.eof:
+	case cause := <-p.stop:
+		p.abort(ctx, cause)
+		return
+	}
+	if !p.cutOff {
+		p.fail(fmt.Errorf("%w: sshd closed the command's channel without an exit status", ErrOutcomeUnknown), nil)
+		return
+	}
+	<-p.ch.conn.dead
+	p.fail(fmt.Errorf("%w: %w", ErrOutcomeUnknown, p.ch.conn.lostError()), nil)
+}
+
+// finish publishes the result.
+func (p *Process) finish(e exit, duration time.Duration) {
+	p.out.detach()
+	p.err.detach()
+	r := &Result{command: p.cmd.String(), argv: p.cmd.Argv, code: e.code, signal: e.signal, duration: duration}
+	if p.cmd.Shell != "" {
+		r.argv = []string{"sh", "-c", p.cmd.Shell}
+	}
+	var cutOut, cutErr bool
+	r.stdout, cutOut = p.out.content()
+	r.stderr, cutErr = p.err.content()
+	r.truncated = cutOut || cutErr
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.code, p.result = e.code, r
+	close(p.done)
+}
+
+// fail publishes an error: the outcome is unknown, or not what was asked for. kill is the error of killing the program.
+func (p *Process) fail(err, kill error) {
+	p.out.detach()
+	p.err.detach()
+	if bad := p.client.check(); bad != nil && !errors.Is(err, bad) {
+		err = fmt.Errorf("%w; %w", err, bad)
+	}
+	failure := p.describe(err)
+	failure.Kill = kill
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failure, p.code = failure, codeUnknown
+	close(p.done)
+}
