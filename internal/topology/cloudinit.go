@@ -15,6 +15,12 @@ import (
 // userName follows useradd(8): what Debian takes without --badname.
 var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 
+// systemUsers are accounts that base-passwd and the packages of our images create without a login shell.
+var systemUsers = []string{
+	"_apt", "backup", "bin", "daemon", "games", "irc", "list", "lp", "mail", "man", "messagebus", "news", "nobody", "proxy",
+	"sshd", "sync", "sys", "systemd-network", "systemd-resolve", "systemd-timesync", "uucp", "www-data",
+}
+
 func validateCloudInit(r *report, c *rawCloudInit) {
 	check(r, &c.user, isUser)
 	check(r, &c.password, func(password string) *complaint {
@@ -42,6 +48,8 @@ func isUser(name string) *complaint {
 			"root cannot be the login user: ionlab logs in as an ordinary user and uses sudo where root is needed",
 			"choose another name, or remove user for " + DefaultUser,
 		}
+	case slices.Contains(systemUsers, name):
+		return &complaint{quote(name) + " is a system user, and nobody can log in as it", "choose another name, or remove user for " + DefaultUser}
 	case !userName.MatchString(name):
 		return &complaint{
 			quote(name) + " is not a Linux user name",

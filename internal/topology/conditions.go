@@ -30,6 +30,8 @@ type impairmentKey struct {
 const (
 	maxLatencyMS = 60_000
 	maxKbps      = 1_000_000_000
+	// minKbps keeps the time that one frame takes within minutes.
+	minKbps = 0.1
 )
 
 // impairmentKeys returns the numbers of an impairment in the order of the documentation.
@@ -96,15 +98,7 @@ func validateConditions(r *report, c *rawConditions) {
 	for _, raw := range []rawImpairment{c.both, c.egress, c.ingress} {
 		for _, k := range impairmentKeys() {
 			number := raw.numbers[k.key]
-			check(r, &number, func(v float64) *complaint {
-				if v >= 0 && v <= k.most {
-					return nil
-				}
-				return &complaint{
-					fmt.Sprintf("%s is out of range", formatNumber(v)),
-					fmt.Sprintf("%s is 0 to %s %s", k.key, formatNumber(k.most), k.unit),
-				}
-			})
+			check(r, &number, k.inRange)
 			if number.given {
 				raw.numbers[k.key] = number
 			}
@@ -112,6 +106,22 @@ func validateConditions(r *report, c *rawConditions) {
 	}
 }
 
+// inRange complains of a value that no link can have.
+func (k impairmentKey) inRange(v float64) *complaint {
+	right := fmt.Sprintf("%s is 0 to %s %s", k.key, formatNumber(k.most), k.unit)
+	if k.key == "bandwidth_kbps" {
+		right = fmt.Sprintf("%s is 0 for unlimited, or %s to %s %s", k.key, formatNumber(minKbps), formatNumber(k.most), k.unit)
+		if v > 0 && v < minKbps {
+			return &complaint{formatNumber(v) + " is out of range", right}
+		}
+	}
+	if v < 0 || v > k.most {
+		return &complaint{formatNumber(v) + " is out of range", right}
+	}
+	return nil
+}
+
+// formatNumber writes a number as a person would.
 func formatNumber(v float64) string {
 	if math.Abs(v) < 1e15 {
 		return strconv.FormatFloat(v, 'f', -1, 64)

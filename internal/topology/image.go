@@ -27,6 +27,8 @@ func parseImage(text string) (image, *complaint) {
 		return image{written: text}, checkImageURL(text)
 	case strings.ContainsAny(text, "\x00\n\r"):
 		return image{}, &complaint{quote(text) + " is not an image", right}
+	case strings.HasPrefix(text, "~"):
+		return image{}, &complaint{quote(text) + " begins with ~, which stands for nothing here", "write the whole path"}
 	case strings.Contains(text, "/") || imageFile.MatchString(text):
 		return image{written: text, isPath: true}, nil
 	case !catalogName.MatchString(text):
@@ -59,7 +61,7 @@ func (i image) resolved(dir string) string {
 	return i.written
 }
 
-// isPath tells whether a planned image is a file of the host; planned paths are absolute.
+// isImagePath tells whether a planned image is a file of the host; planned paths are absolute.
 func isImagePath(planned string) bool { return filepath.IsAbs(planned) }
 
 // isImageURL tells whether a planned image is to be downloaded.
