@@ -129,7 +129,7 @@ func (c *Client) operate(ctx context.Context, kind, detail, where string, do fun
 func (c *Client) WriteFile(ctx context.Context, name string, data []byte, mode fs.FileMode) error {
 	return c.operate(ctx, "write", fmt.Sprintf("%s (%d bytes)", name, len(data)), name, func(ctx context.Context) error {
 		return c.send(ctx, upload{
-			dst: name, mode: mode, size: int64(len(data)),
+			op: "write", dst: name, mode: mode, size: int64(len(data)),
 			content: bytes.NewReader(data),
 		})
 	})
@@ -173,6 +173,7 @@ func (c *Client) scriptError(op, where string, res *Result) error {
 
 // upload is one file on its way into the guest.
 type upload struct {
+	op      string      // "write", "upload" or "put"
 	dst     string      // the file's path, or a directory to put it into
 	base    string      // its name in dst when that is a directory; "" refuses a directory
 	mode    fs.FileMode // permissions, with setuid, setgid and sticky
@@ -227,17 +228,17 @@ func (c *Client) send(ctx context.Context, u upload) error {
 	body := &exactly{r: io.TeeReader(u.content, sum), left: u.size}
 	cmd := c.guestCmd(receiveFile, trimSlashes(u.dst), u.base, randomID(), u.owner, unixMode(u.mode), unixTime(u.mtime), strconv.FormatInt(u.size, 10))
 	cmd.Stdin = io.MultiReader(body, trailer)
-	return c.receive(ctx, cmd, u.dst)
+	return c.receive(ctx, cmd, u.op, u.dst)
 }
 
 // receive runs a receiving script and removes its temporary file or folder, whose name is the first line that the
 // script prints, when the script could not do that itself.
-func (c *Client) receive(ctx context.Context, cmd Cmd, dst string) error {
+func (c *Client) receive(ctx context.Context, cmd Cmd, op, dst string) error {
 	var said bytes.Buffer
 	cmd.Stdout = &said
 	res, err := c.runWith(ctx, cmd, nil)
 	if err == nil {
-		return c.scriptError("write", dst, res)
+		return c.scriptError(op, dst, res)
 	}
 	tmp, _, complete := strings.Cut(said.String(), "\n")
 	if !complete || !strings.HasPrefix(path.Base(tmp), ".ionlab-") || c.isDead() {

@@ -13,6 +13,9 @@ import (
 // blockSize is the unit of a tar stream.
 const blockSize = 512
 
+// maxUstarSize is the largest size that fits into a header block: eleven octal digits.
+const maxUstarSize = 1<<33 - 1
+
 // addSparse adds a file with holes, in GNU tar's sparse format 1.0 (GNU tar manual, "PAX Format, Version 1.0"), which
 // archive/tar reads but does not write: an extended header with the real name and size, then a map of the data before
 // the data.
@@ -25,6 +28,9 @@ func (p *packer) addSparse(f *os.File, info fs.FileInfo, as string, mode fs.File
 	records := paxRecord("GNU.sparse.major", "1") + paxRecord("GNU.sparse.minor", "0") +
 		paxRecord("GNU.sparse.name", as) + paxRecord("GNU.sparse.realsize", strconv.FormatInt(info.Size(), 10)) +
 		paxRecord("mtime", unixTime(info.ModTime()))
+	if size > maxUstarSize {
+		records += paxRecord("size", strconv.FormatInt(size, 10))
+	}
 	if err := p.tar.Flush(); err != nil {
 		return err
 	}
@@ -32,7 +38,7 @@ func (p *packer) addSparse(f *os.File, info fs.FileInfo, as string, mode fs.File
 	if err != nil {
 		return err
 	}
-	header, err := rawHeader(tar.TypeReg, size, int64(unixBits(mode)))
+	header, err := rawHeader(tar.TypeReg, min(size, maxUstarSize), int64(unixBits(mode)))
 	if err != nil {
 		return err
 	}
@@ -75,7 +81,7 @@ func sparseMap(list []extent, size int64) []byte {
 // rawHeader is one header block with a placeholder for a name.
 func rawHeader(kind byte, size, mode int64) ([]byte, error) {
 	var b bytes.Buffer
-	header := &tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/ionlab", Size: size, Mode: mode, Format: tar.FormatGNU}
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/ionlab", Size: size, Mode: mode, Format: tar.FormatUSTAR}
 	if err := tar.NewWriter(&b).WriteHeader(header); err != nil {
 		return nil, err
 	}

@@ -19,11 +19,11 @@ import (
 
 // tree is a folder, or one sparse file, on its way into the guest as a tar stream.
 type tree struct {
-	src, dst string
-	owner    string
-	base     string      // for a file: its name in dst when that is a directory
-	mode     fs.FileMode // for a file
-	file     *os.File    // nil for a folder
+	op, src, dst string // op is "upload" or "put"
+	owner        string
+	base         string      // for a file: its name in dst when that is a directory
+	mode         fs.FileMode // for a file
+	file         *os.File    // nil for a folder
 }
 
 // Names inside the stream.
@@ -79,7 +79,7 @@ func (c *Client) sendTree(ctx context.Context, t tree) error {
 	})
 	cmd := c.guestCmd(receiveTree, trimSlashes(t.dst), t.base, randomID(), t.owner, "", "", "")
 	cmd.Stdin = reader
-	err := c.receive(ctx, cmd, t.dst)
+	err := c.receive(ctx, cmd, t.op, t.dst)
 	_ = reader.CloseWithError(errors.New("the guest stopped reading"))
 	// What went wrong on the host explains what the guest then says, but not the other way round.
 	if packErr := <-packed; packErr != nil && (err == nil || errors.Is(err, packErr)) {

@@ -2,7 +2,6 @@ package guest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -32,23 +31,23 @@ type File struct {
 // Each file appears under its name complete or not at all, its SHA-256 verified in the guest.
 func (c *Client) Upload(ctx context.Context, src, dst string) error {
 	return c.operate(ctx, "upload", src+" to "+dst, dst, func(ctx context.Context) error {
-		return c.put(ctx, File{Src: src, Dst: dst})
+		return c.put(ctx, "upload", File{Src: src, Dst: dst})
 	})
 }
 
 // Put copies a file to the guest like Upload, with a mode and an owner of its own. A folder can have an owner only.
 func (c *Client) Put(ctx context.Context, f File) error {
 	return c.operate(ctx, "put", f.Src+" to "+f.Dst, f.Dst, func(ctx context.Context) error {
-		return c.put(ctx, f)
+		return c.put(ctx, "put", f)
 	})
 }
 
-func (c *Client) put(ctx context.Context, f File) (err error) {
+func (c *Client) put(ctx context.Context, op string, f File) error {
 	in, err := os.Open(f.Src)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
+	defer in.Close() // It was only read.
 	info, err := in.Stat()
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -65,14 +64,14 @@ func (c *Client) put(ctx context.Context, f File) (err error) {
 	case info.IsDir() && f.Mode != 0:
 		return fmt.Errorf("source %s is a folder, which cannot be given one mode: leave the mode out", f.Src)
 	case info.IsDir():
-		return c.sendTree(ctx, tree{src: f.Src, dst: f.Dst, owner: f.Owner})
+		return c.sendTree(ctx, tree{op: op, src: f.Src, dst: f.Dst, owner: f.Owner})
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("source %s is neither a file nor a folder (%s)", f.Src, info.Mode().Type())
 	case isSparse(info):
-		return c.sendTree(ctx, tree{src: f.Src, dst: f.Dst, owner: f.Owner, base: base, mode: mode, file: in})
+		return c.sendTree(ctx, tree{op: op, src: f.Src, dst: f.Dst, owner: f.Owner, base: base, mode: mode, file: in})
 	}
 	return c.send(ctx, upload{
-		dst: f.Dst, base: base, mode: mode, owner: f.Owner, mtime: info.ModTime(), size: info.Size(),
+		op: op, dst: f.Dst, base: base, mode: mode, owner: f.Owner, mtime: info.ModTime(), size: info.Size(),
 		content: io.Reader(in),
 	})
 }
