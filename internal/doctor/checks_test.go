@@ -236,19 +236,19 @@ func TestFindings(t *testing.T) {
 		},
 		{
 			"a full disk", func(m *machine) { m.free = 1 << 29 },
-			"state folder", fail, "/labtest (overlays and snapshots): 0.5 GiB free", "labtest gc",
+			"state folder", fail, "/labtest (disks of running labs): 0.5 GiB free", "labtest gc",
 		},
 		{
 			"a nearly full disk", func(m *machine) { m.free = 2 << 30 },
-			"cache folder", warn, "/labtest (images): 2.0 GiB free", "labtest image rm",
+			"cache folder", warn, "/labtest (images and snapshots): 2.0 GiB free", "labtest image rm",
 		},
 		{
 			"a read-only disk", func(m *machine) { m.failing["/home/alice/.cache/labtest"] = errors.New("read-only file system") },
-			"cache folder", fail, "cannot be written to: read-only file system", "a folder that alice may write to",
+			"cache folder", fail, "cannot be written to: read-only file system", "that alice may write to, or choose another by LABTEST_CACHE_DIR",
 		},
 		{
 			"no run folder", func(m *machine) { m.failing["/run/user/1000/labtest"] = errors.New("permission denied") },
-			"run folder", fail, "(sockets) cannot be written to: permission denied", "XDG_RUNTIME_DIR",
+			"run folder", fail, "(sockets) cannot be written to: permission denied", "LABTEST_RUN_DIR",
 		},
 		{
 			"no network", func(m *machine) { m.failing["http://mirror.example/debian"] = errors.New("no such host") },
@@ -278,7 +278,7 @@ func TestRunFolderMustBeShort(t *testing.T) {
 	check := find(doctor.Run(t.Context(), config), "run folder")
 	g.Expect(check.Status).To(Equal(doctor.Fail))
 	g.Expect(check.Detail).To(ContainSubstring("has 38 bytes; with more than 37"))
-	g.Expect(check.Remedy).To(ContainSubstring("XDG_RUNTIME_DIR"))
+	g.Expect(check.Remedy).To(ContainSubstring("LABTEST_RUN_DIR"))
 }
 
 func TestMirrorsAreTheDistributions(t *testing.T) {

@@ -48,6 +48,9 @@ func TestRootIsAskedOtherThings(t *testing.T) {
 	g.Expect(find(report, "subordinate ids").Name).To(BeEmpty())
 
 	m.failing["libvirt-qemu"] = errors.New("user: unknown user libvirt-qemu")
+	g.Expect(find(doctor.Run(t.Context(), m.config()), "qemu user").Detail).To(Equal("machines run as qemu"))
+
+	m.failing["qemu"] = errors.New("user: unknown user qemu")
 	check := find(doctor.Run(t.Context(), m.config()), "qemu user")
 	g.Expect(check.Status).To(Equal(doctor.Fail))
 	g.Expect(check.Detail).To(ContainSubstring("unknown user libvirt-qemu"))

@@ -50,17 +50,21 @@ func kvm(ctx context.Context, e exam) Check {
 	return ok("%s runs a kernel", device)
 }
 
-// qemuUser is for root only: QEMU never runs as root.
+// qemuUser is for root only: QEMU never runs as root. Debian and its relatives call the user libvirt-qemu, others qemu.
 func qemuUser(_ context.Context, e exam) Check {
 	const name = "libvirt-qemu"
-	if err := e.Host.KnowsUser(name); err != nil {
-		return Check{
-			Status: Fail, Detail: fmt.Sprintf("%v: machines of root run as it", err),
-			Remedy: "make setup, or: groupadd --system --force kvm && " +
-				"useradd --system --gid kvm --no-create-home --home-dir /var/lib/libvirt --shell /usr/sbin/nologin " + name,
-		}
+	cause := e.Host.KnowsUser(name)
+	if cause == nil {
+		return ok("machines run as %s", name)
 	}
-	return ok("machines run as %s", name)
+	if e.Host.KnowsUser("qemu") == nil {
+		return ok("machines run as qemu")
+	}
+	return Check{
+		Status: Fail, Detail: fmt.Sprintf("%v: machines of root run as it", cause),
+		Remedy: "make setup, or: groupadd --system --force kvm && " +
+			"useradd --system --gid kvm --no-create-home --home-dir /var/lib/libvirt --shell /usr/sbin/nologin " + name,
+	}
 }
 
 // namespaces tries what the private libvirtd is started with.

@@ -77,24 +77,29 @@ func (e exam) cgroupRoom() uint64 {
 }
 
 func stateFolder(_ context.Context, e exam) Check {
-	return e.disk(e.StateDir, 4*gib, "overlays and snapshots")
+	return e.disk(e.StateDir, "LABTEST_STATE_DIR", "disks of running labs")
 }
-func cacheFolder(_ context.Context, e exam) Check { return e.disk(e.CacheDir, 4*gib, "images") }
 
-// disk warns below enough bytes and fails below a quarter of that.
-func (e exam) disk(dir string, enough uint64, holds string) Check {
+func cacheFolder(_ context.Context, e exam) Check {
+	return e.disk(e.CacheDir, "LABTEST_CACHE_DIR", "images and snapshots")
+}
+
+// disk asks for room for a few images of half a GiB, or the overlays of a few machines. The folder can be chosen by an
+// environment variable.
+func (e exam) disk(dir, variable, holds string) Check {
+	const enough, least = 4 * gib, 1 * gib
 	_, name := e.Host.User()
 	free, err := e.Host.Free(dir)
 	if err != nil {
 		return Check{
 			Status: Fail, Detail: fmt.Sprintf("%s (%s) cannot be written to: %v", dir, holds, err),
-			Remedy: fmt.Sprintf("make it a folder that %s may write to, on a file system that is not full or read-only", name),
+			Remedy: fmt.Sprintf("make it a folder that %s may write to, or choose another by %s", name, variable),
 		}
 	}
 	detail := fmt.Sprintf("%s (%s): %.1f GiB free", dir, holds, float64(free)/gib)
-	remedy := "labtest gc and labtest image rm make room"
+	remedy := "labtest gc and labtest image rm make room; " + variable + " chooses another file system"
 	switch {
-	case free < enough/4:
+	case free < least:
 		return Check{Status: Fail, Detail: detail, Remedy: remedy}
 	case free < enough:
 		return Check{Status: Warn, Detail: detail, Remedy: remedy}
@@ -108,13 +113,13 @@ func runFolder(_ context.Context, e exam) Check {
 		return Check{
 			Status: Fail,
 			Detail: fmt.Sprintf("%s has %d bytes; with more than %d, libvirt's socket paths exceed the kernel's %d", e.RunDir, length, longest, longestSocket),
-			Remedy: "set XDG_RUNTIME_DIR to a shorter folder of your own, with mode 0700",
+			Remedy: "set LABTEST_RUN_DIR to a shorter folder of your own",
 		}
 	}
 	if _, err := e.Host.Free(e.RunDir); err != nil {
 		return Check{
 			Status: Fail, Detail: fmt.Sprintf("%s (sockets) cannot be written to: %v", e.RunDir, err),
-			Remedy: "log in through PAM so that XDG_RUNTIME_DIR exists, or set it to a folder of your own with mode 0700",
+			Remedy: "set LABTEST_RUN_DIR to a folder of your own",
 		}
 	}
 	return ok("%s: %d of at most %d bytes", e.RunDir, len(e.RunDir), longest)

@@ -29,6 +29,8 @@ func rooms() []room {
 		// Not labtest: importing Ginkgo registers its flags.
 		{path: "cmd/labtest", mayUse: []string{"internal"}},
 		{path: "bench", mayUse: []string{"fixtures", "labtest", "matchers", "internal"}},
+		// host gives lab the machine it runs on: virt and the image store behind lab's interfaces.
+		{path: "internal/host", mayUse: append([]string{"internal/lab", "internal/virt", "internal/poll"}, leaves...)},
 		// virt implements what lab declares, and is injected.
 		{path: "internal/virt", mayUse: append([]string{"internal/lab", "internal/poll"}, leaves...)},
 		{path: "internal/lab", mayUse: append([]string{"internal/poll"}, leaves...)},
@@ -57,7 +59,7 @@ func fences() []fence {
 			why: "everything else builds without libvirt's headers",
 		},
 		{
-			foreign: "libvirt.org/go/libvirt", only: []string{"internal/virt", "cmd/labtest", "labtest", "fixtures", "suites", "bench"},
+			foreign: "libvirt.org/go/libvirt", only: []string{"internal/virt", "internal/host", "cmd/labtest", "labtest", "fixtures", "suites", "bench"},
 			reach: true, why: "virt is injected where a program begins, so that the rest is tested without libvirt",
 		},
 		{
