@@ -9,15 +9,31 @@ import (
 	"ionlab/internal/topology"
 )
 
-// TestMergeOfConditions follows the order preset, network, node, link, field by field, for each direction.
+type impairment = topology.Impairment
+
+// mergeCase is what three places of a file say about one link, and what comes of it.
+type mergeCase struct {
+	network, node, link string
+	want                topology.Conditions
+}
+
+func (c mergeCase) run(t *testing.T) {
+	g := NewWithT(t)
+	network := "{name: lan, subnet: 10.1.0.0/24}"
+	if c.network != "" {
+		network = "{name: lan, subnet: 10.1.0.0/24, " + c.network + "}"
+	}
+	parsed := parse(g, "network: "+network+"\nnodes:\n  - name: a\n    network_conditions: {"+c.node+"}\n"+
+		"    networks: [{name: lan, conditions: {"+c.link+"}}]\n")
+	g.Expect(parsed.Nodes[0].Links[0].Conditions).To(Equal(c.want))
+	g.Expect(parsed.Nodes[0].Links[0].Conditions.IsZero()).To(Equal(c.want == topology.Conditions{}))
+}
+
+// TestMergeOfConditions follows the order preset, network, node, link, field by field.
 func TestMergeOfConditions(t *testing.T) {
-	type impairment = topology.Impairment
 	both := func(i impairment) topology.Conditions { return topology.Conditions{Egress: i, Ingress: i} }
 	broadband := impairment{Delay: 20 * time.Millisecond, LossPercent: 0.1, RateKbps: 100_000}
-	for name, c := range map[string]struct {
-		network, node, link string
-		want                topology.Conditions
-	}{
+	for name, c := range map[string]mergeCase{
 		"nothing":                {want: topology.Conditions{}},
 		"preset of the network":  {network: "preset: broadband", want: both(broadband)},
 		"preset and its figures": {network: "preset: broadband, conditions: {latency_ms: 20}", want: both(broadband)},
@@ -45,6 +61,14 @@ func TestMergeOfConditions(t *testing.T) {
 			network: "preset: broadband", link: "bandwidth_kbps: 0, latency_ms: 0",
 			want: both(impairment{LossPercent: 0.1}),
 		},
+	} {
+		t.Run(name, c.run)
+	}
+}
+
+// TestMergeForOneDirection shows that egress and ingress speak after both.
+func TestMergeForOneDirection(t *testing.T) {
+	for name, c := range map[string]mergeCase{
 		"one direction": {
 			node: "latency_ms: 10, egress: {latency_ms: 30, duplicate_percent: 2}",
 			want: topology.Conditions{
@@ -60,20 +84,13 @@ func TestMergeOfConditions(t *testing.T) {
 		},
 		"both directions of the link over one of the network": {
 			network: "conditions: {egress: {latency_ms: 30}}", link: "latency_ms: 1",
-			want: both(impairment{Delay: time.Millisecond}),
+			want: topology.Conditions{
+				Egress:  impairment{Delay: time.Millisecond},
+				Ingress: impairment{Delay: time.Millisecond},
+			},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			network := "{name: lan, subnet: 10.1.0.0/24}"
-			if c.network != "" {
-				network = "{name: lan, subnet: 10.1.0.0/24, " + c.network + "}"
-			}
-			parsed := parse(g, "network: "+network+"\nnodes:\n  - name: a\n    network_conditions: {"+c.node+"}\n"+
-				"    networks: [{name: lan, conditions: {"+c.link+"}}]\n")
-			g.Expect(parsed.Nodes[0].Links[0].Conditions).To(Equal(c.want))
-			g.Expect(parsed.Nodes[0].Links[0].Conditions.IsZero()).To(Equal(c.want == topology.Conditions{}))
-		})
+		t.Run(name, c.run)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"io"
 	"regexp"
 	"sort"
-	"strings"
+	"strconv"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -106,24 +106,33 @@ func decodeNode(decoder *yaml.Decoder) (node *yaml.Node, err error) {
 	return node, decoder.Decode(node)
 }
 
-var syntaxError = regexp.MustCompile(`(?s)^(?:yaml: )?(?:line \d+: )?(.*)$`)
+var syntaxError = regexp.MustCompile(`(?s)^(?:yaml: )?(?:line (\d+): )?(.*)$`)
 
 // syntaxMessage returns the library's message without the line, which it counts in several ways.
-func syntaxMessage(err error) string { return syntaxError.FindStringSubmatch(err.Error())[1] }
+func syntaxMessage(err error) string { return syntaxError.FindStringSubmatch(err.Error())[2] }
 
-// reportSyntax reports a file that is no YAML. The place is the end of the shortest part of the file, in whole lines,
-// that fails in the same way.
+// reportSyntax reports a file that is no YAML.
 func reportSyntax(r *report, data []byte, err error) {
 	lines := bytes.SplitAfter(data, []byte("\n"))
-	message := syntaxMessage(err)
-	index := sort.Search(len(lines)-1, func(i int) bool {
-		err := firstError(bytes.Join(lines[:i+1], nil))
-		return err != nil && syntaxMessage(err) == message
-	})
-	line := string(lines[index])
-	column := len(line) - len(strings.TrimLeft(line, " \t")) + 1
+	index := syntaxLine(lines, err)
+	column := len(lines[index]) - len(bytes.TrimLeft(lines[index], " \t")) + 1
 	r.addf(mark{}.at(index+1, column), "correct the YAML; an indentation, a quote or a bracket is the usual cause",
-		"this is not valid YAML: %s", strings.TrimPrefix(quote(message), "yaml: "))
+		"this is not valid YAML: %s", quote(syntaxMessage(err)))
+}
+
+// syntaxLine returns the index of the line where the file goes wrong: the last one of the shortest part of the file
+// that fails in the same way. The library's own line is often that of the enclosing block; it has to do for files so
+// long that looking would take seconds.
+func syntaxLine(lines [][]byte, err error) int {
+	const longest = 10_000
+	if len(lines) > longest {
+		line, _ := strconv.Atoi(syntaxError.FindStringSubmatch(err.Error())[1])
+		return min(max(line-1, 0), len(lines)-1)
+	}
+	return sort.Search(len(lines)-1, func(i int) bool {
+		partial := firstError(bytes.Join(lines[:i+1], nil))
+		return partial != nil && syntaxMessage(partial) == syntaxMessage(err)
+	})
 }
 
 // firstError returns the error that ends reading all documents of data, or nil.

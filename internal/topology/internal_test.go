@@ -2,6 +2,7 @@ package topology
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -178,4 +179,10 @@ func TestSteps(t *testing.T) {
 	g.Expect(raw.nodes[0].links.value[0].ip.given).To(BeFalse(), "validate must not plan")
 	planned := plan(&report{file: "f"}, raw, sourceFolder{dir: "/lab"})
 	g.Expect(planned.Nodes[0].Links[0].Addr.String()).To(Equal("10.13.0.10/24"))
+}
+
+func TestSyntaxErrorsInLongFilesAreFoundFast(t *testing.T) {
+	g := NewWithT(t)
+	_, err := Parse("long.yaml", []byte(strings.Repeat("a: b\n", 100_000)+"x: y: z\n"))
+	g.Expect(err).To(MatchError(ContainSubstring(`long.yaml:100001:1: this is not valid YAML: "mapping values are not allowed in this context"`)))
 }
