@@ -12,6 +12,7 @@ func ExitWith(code int) types.GomegaMatcher { return exitMatcher{code} }
 
 type exitMatcher struct{ code int }
 
+// Match compares what actual holds now.
 func (m exitMatcher) Match(actual any) (bool, error) {
 	if m.code < 0 || m.code > 255 {
 		return false, fmt.Errorf("ExitWith(%d) can never match: exit codes are 0 to 255", m.code)
@@ -23,6 +24,7 @@ func (m exitMatcher) Match(actual any) (bool, error) {
 	return exiter.ExitCode() == m.code, nil
 }
 
+// FailureMessage has the command, how it ended, and the end of what it wrote.
 func (m exitMatcher) FailureMessage(actual any) string {
 	state := outcome(actual)
 	if exiter, ok := actual.(Exiter); ok && exiter.ExitCode() == m.code {
@@ -31,6 +33,7 @@ func (m exitMatcher) FailureMessage(actual any) string {
 	return fmt.Sprintf("Expected command\n%s\nto exit with %d, but %s%s", indent(describe(actual)), m.code, state, outputs(actual))
 }
 
+// NegatedFailureMessage has the same evidence.
 func (m exitMatcher) NegatedFailureMessage(actual any) string {
 	return fmt.Sprintf("Expected command\n%s\nnot to exit with %d, but %s%s",
 		indent(describe(actual)), m.code, outcome(actual), outputs(actual))

@@ -99,6 +99,7 @@ type streamMatcher struct {
 	want   wanted
 }
 
+// Match compares what actual holds now.
 func (m streamMatcher) Match(actual any) (bool, error) {
 	text, err := m.stream.read(m.name, actual)
 	if err != nil {
@@ -108,6 +109,7 @@ func (m streamMatcher) Match(actual any) (bool, error) {
 	return at != nil, err
 }
 
+// FailureMessage has the command, how it ended, and the end of what it wrote.
 func (m streamMatcher) FailureMessage(actual any) string {
 	return m.message(actual, "to") + outputs(actual)
 }
