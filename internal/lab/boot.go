@@ -1,0 +1,207 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+
+	"ionlab/internal/domain"
+	"ionlab/internal/guest"
+	"ionlab/internal/image"
+	"ionlab/internal/seed"
+)
+
+// place decides where the node's files lie and begins to follow its console.
+func (n *Node) place(int) {
+	l := n.lab
+	n.files = nodeFiles{
+		overlay: filepath.Join(l.stateDir("disks"), n.Name()+".qcow2"),
+		seed:    filepath.Join(l.stateDir("disks"), n.Name()+".iso"),
+		vars:    filepath.Join(l.stateDir("disks"), n.Name()+".vars.fd"),
+		log:     filepath.Join(l.stateDir("consoles"), n.Name()+".log"),
+		serial:  filepath.Join(l.runDir("s"), n.Name()+".console"),
+		agent:   filepath.Join(l.runDir("s"), n.Name()+".agent"),
+		ssh:     filepath.Join(l.runDir("d"), n.Name()+".ssh"),
+	}
+	var sink io.Writer
+	if l.cfg.Console != nil {
+		sink = l.cfg.Console(n.Name())
+	}
+	n.console = newConsole(n.files.log, sink, n.alarm)
+	l.consoles.add(n.console)
+}
+
+// start makes the node's disks, its domain, and waits until it is ready and has what the topology deploys.
+func (n *Node) start(ctx context.Context) error {
+	n.setStatus("making disks")
+	if err := n.makeDisks(ctx); err != nil {
+		return &StageError{Node: n.Name(), Stage: "disks", Err: err}
+	}
+	n.setStatus("creating domain")
+	l, err := n.ignite(ctx)
+	if err != nil {
+		return &StageError{Node: n.Name(), Stage: "domain", Err: err, Tail: n.console.last(12), Hint: "libvirt or QEMU refused to start the machine; `labtest doctor` checks both"}
+	}
+	if err := n.settle(ctx, l, n.bootStages()); err != nil {
+		return err
+	}
+	return n.deploy(ctx, l)
+}
+
+func (n *Node) makeDisks(ctx context.Context) error {
+	size := n.spec.DiskMB << 20
+	if size < n.image.VirtualSize {
+		size = n.image.VirtualSize
+	}
+	if err := n.lab.cfg.Host.Overlay(ctx, n.files.overlay, n.image.Disk, n.image.Format, size); err != nil {
+		return err
+	}
+	if err := seed.WriteFile(n.files.seed, n.seedConfig()); err != nil {
+		return err
+	}
+	return errors.Join(n.lab.giveToQEMU(n.files.overlay), n.lab.giveToQEMU(n.files.seed))
+}
+
+// instanceID is what cloud-init tells boots of this node from others by.
+func (n *Node) instanceID() string { return "labtest-" + n.lab.ID() + "-" + n.Name() }
+
+func (n *Node) seedConfig() seed.Config {
+	spec := n.spec
+	cfg := seed.Config{
+		InstanceID: n.instanceID(), Hostname: n.Name(), FQDN: n.Name() + ".lab",
+		User:     seed.User{Name: spec.CloudInit.User, Password: spec.CloudInit.Password, AuthorizedKeys: spec.CloudInit.SSHAuthorizedKeys},
+		RootKeys: []string{n.lab.key.Public}, HostKey: n.hostKey,
+		Env: spec.Env, UserData: spec.CloudInit.UserData, BootNonce: n.uuid,
+	}
+	if !n.image.PackagesBaked {
+		cfg.Packages = spec.Packages
+	}
+	for _, c := range spec.CloudInit.RunCmd {
+		cfg.RunCmd = append(cfg.RunCmd, seed.Command(c))
+	}
+	for _, f := range spec.CloudInit.WriteFiles {
+		cfg.WriteFiles = append(cfg.WriteFiles, seed.File{
+			Path: f.Path, Content: f.Content, Permissions: f.Permissions, Owner: f.Owner, Encoding: f.Encoding, Append: f.Append,
+		})
+	}
+	cfg.Interfaces = n.interfaces()
+	return cfg
+}
+
+func (n *Node) interfaces() []seed.Interface {
+	var out []seed.Interface
+	for i, link := range n.spec.Links {
+		network, ok := n.lab.topo.Network(link.Network)
+		if !ok {
+			continue // the topology was checked
+		}
+		part := seed.Interface{MAC: link.MAC.String(), MTU: network.MTU, Search: []string{"lab"}}
+		part.Addrs = append(part.Addrs, link.Addr)
+		part.DNS = append(part.DNS, network.Gateway)
+		if i == 0 {
+			part.Gateway = network.Gateway
+		}
+		out = append(out, part)
+	}
+	return out
+}
+
+// ignite creates the node's domain and begins to watch it.
+func (n *Node) ignite(ctx context.Context) (*life, error) {
+	xml, err := n.domainXML()
+	if err != nil {
+		return nil, err
+	}
+	l := newLife()
+	if l.guest, err = n.newGuest(l); err != nil {
+		return nil, err
+	}
+	n.console.reset()
+	n.mu.Lock()
+	n.xml, n.life, n.stages = xml, l, nil
+	n.mu.Unlock()
+	if l.machine, err = n.lab.hypervisor.Create(ctx, n.domainName(), xml); err != nil {
+		n.mu.Lock()
+		n.life = nil
+		n.mu.Unlock()
+		return nil, errors.Join(err, l.guest.Close())
+	}
+	n.watchers.Go(func() { n.watch(l) })
+	return l, nil
+}
+
+func (n *Node) domainName() string { return n.lab.ID() + "-" + n.Name() }
+
+func (n *Node) domainXML() (string, error) {
+	l, img := n.lab, n.image
+	cfg := domain.Config{
+		Name: n.domainName(), UUID: n.uuid, MemoryMB: n.spec.MemoryMB, VCPUs: n.spec.VCPUs,
+		Accel: l.Accelerator(), Emulator: Emulator, Arch: "x86_64",
+		Disk: domain.Disk{Path: n.files.overlay, Format: "qcow2"}, Seed: n.files.seed,
+		Console: domain.Console{Socket: n.files.serial, Log: n.files.log}, Agent: n.files.agent,
+		Kernel: img.Kernel, Initrd: img.Initrd, Cmdline: img.Cmdline,
+		Labels: domain.Labels{
+			Lab: l.ID(), Owner: l.cfg.Owner, Topology: l.topo.Metadata.Name, TopologyDigest: l.topo.Digest,
+			Node: n.Name(), Addresses: map[string]string{},
+		},
+	}
+	firmware, err := n.firmware(img)
+	if err != nil {
+		return "", err
+	}
+	cfg.Firmware = firmware
+	for _, link := range n.spec.Links {
+		socket, err := l.fabric.Socket(n.Name(), link.Network)
+		if err != nil {
+			return "", err
+		}
+		network, _ := l.topo.Network(link.Network)
+		cfg.NICs = append(cfg.NICs, domain.NIC{MAC: link.MAC.String(), Socket: socket, MTU: network.MTU})
+		cfg.Labels.Addresses[link.Network] = link.Addr.Addr().String()
+	}
+	return domain.XML(cfg)
+}
+
+// firmware says what boots the image's own loader.
+func (n *Node) firmware(img *image.Image) (domain.Firmware, error) {
+	if img.Kernel != "" || img.Firmware != "uefi" {
+		return domain.Firmware{Kind: "bios"}, nil
+	}
+	for _, pair := range ovmf {
+		if exists(pair[0]) && exists(pair[1]) {
+			return domain.Firmware{Kind: "uefi", Code: pair[0], VarsTemplate: pair[1], Vars: n.files.vars}, nil
+		}
+	}
+	return domain.Firmware{}, fmt.Errorf("image %q boots by UEFI, and no firmware for it is installed (package ovmf, or edk2-ovmf)", img.Name)
+}
+
+// ovmf are the places where distributions keep UEFI for QEMU: code and template of the variables.
+var ovmf = [][2]string{ //nolint:gochecknoglobals // a constant table.
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// newGuest makes the way into the guest for one life. Nothing is dialled yet.
+func (n *Node) newGuest(l *life) (*guest.Client, error) {
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(n.hostKey.Public))
+	if err != nil {
+		return nil, fmt.Errorf("read back the host key: %w", err)
+	}
+	return guest.New(guest.Config{
+		Name: n.Name(), User: "root", LoginUser: n.spec.CloudInit.User, Env: n.spec.Env,
+		Dial:   n.dialSSH,
+		Signer: n.lab.signer, HostKey: hostKey, Check: l.err, Dead: l.dead,
+		Observe: n.lab.cfg.Observe, Log: n.lab.log,
+	}), nil
+}

@@ -1,0 +1,42 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Close ends the lab at once and leaves nothing of it: no process, no socket, no file. It is idempotent, and works on
+// a lab in any state. Take evidence first.
+func (l *Lab) Close() error {
+	if l == nil {
+		return nil
+	}
+	l.once.Do(func() { l.err = l.closeAll() })
+	return l.err
+}
+
+func (l *Lab) closeAll() error {
+	l.mu.Lock()
+	l.closed = true
+	hypervisor, fab, home := l.hypervisor, l.fabric, l.home
+	l.mu.Unlock()
+	for _, node := range l.nodes {
+		node.expectStop()
+	}
+	var errs []error
+	errs = append(errs, l.doors.Close())
+	if hypervisor != nil {
+		errs = append(errs, hypervisor.Close())
+	}
+	for _, node := range l.nodes {
+		errs = append(errs, node.close())
+	}
+	for _, fwd := range l.forwards {
+		errs = append(errs, fwd.Close())
+	}
+	errs = append(errs, fab.Close(), l.consoles.Close(), home.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close lab %s: %w", l.ID(), err)
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"ionlab/internal/guest"
+	"ionlab/internal/image"
+	"ionlab/internal/topology"
+)
+
+// Config is what a lab needs from outside.
+type Config struct {
+	Topology *topology.Topology
+	Dirs     Dirs
+	Log      *slog.Logger
+	// Host is what the lab may ask of the machine it runs on.
+	Host Host
+	// Owner says in words who owns the lab, for `labtest list`.
+	Owner string
+	// Progress is called when something worth telling happens, from any goroutine. It must not block. May be nil.
+	Progress func(Event)
+	// Console returns where a copy of a node's serial console goes; nil for nowhere.
+	Console func(node string) io.Writer
+	// Observe is called after each operation inside a guest, from any goroutine. May be nil.
+	Observe func(guest.Event)
+	Limits  Limits
+	// AllowFailedUnits lets a node be ready although systemd units failed in it.
+	AllowFailedUnits bool
+}
+
+// Host is the part of the machine that a lab stands on. Package virt and package image implement it; tests fake it.
+type Host interface {
+	// Image makes an image ready for use.
+	Image(ctx context.Context, req image.Request, progress func(image.Event)) (*image.Image, error)
+	// Images are the names of the catalog.
+	Images() []string
+	// Accelerator decides between KVM and TCG, given kernels to prove it with.
+	Accelerator(ctx context.Context, kernels []string) (accel, reason string)
+	// Hypervisor starts a private hypervisor whose files lie in dir.
+	Hypervisor(ctx context.Context, dir string, account *Account) (Hypervisor, error)
+	// Overlay makes a qcow2 disk of size bytes on top of an image's disk.
+	Overlay(ctx context.Context, path, base, format string, size int64) error
+}
+
+// Limits bound the stages of a start. A stage that cannot succeed any more ends sooner, with its reason.
+type Limits struct {
+	Boot  time.Duration // from power on to the first answer of sshd
+	Login time.Duration // from there to the first login
+	Init  time.Duration // cloud-init, with the packages it installs
+	Units time.Duration // systemd's start-up
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	set(&l.Boot, 6*time.Minute)
+	set(&l.Login, 2*time.Minute)
+	set(&l.Init, 20*time.Minute)
+	set(&l.Units, 4*time.Minute)
+	return l
+}
+
+// Event is a step in a lab's life, for progress and reports.
+type Event struct {
+	Time  time.Time
+	Node  string // empty for the lab itself
+	Stage string
+	Note  string
+	// Done and Total measure the stage where that can be told; Total is 0 where not.
+	Done, Total int64
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Topology == nil:
+		return errors.New("make lab: no topology")
+	case c.Host == nil:
+		return errors.New("make lab: no host")
+	case c.Log == nil:
+		return errors.New("make lab: no logger")
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package lab
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strings"
+	"sync"
+)
+
+// consoleTail is how much of a serial console is kept at hand for messages; the whole is in its file.
+const consoleTail = 256 << 10
+
+// console is what a node printed on its serial port. It is safe for concurrent use.
+type console struct {
+	path string
+
+	mu     sync.Mutex
+	file   *os.File
+	tail   []byte
+	line   []byte // the line that is being printed
+	sink   io.Writer
+	grew   chan struct{} // closed and renewed when something was printed
+	alarm  func(string)
+	silent bool // nothing was printed since the last reset
+}
+
+func newConsole(path string, sink io.Writer, alarm func(string)) *console {
+	return &console{path: path, sink: sink, alarm: alarm, grew: make(chan struct{}), silent: true}
+}
+
+// read takes in what the file has more than before.
+func (c *console) read() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == nil {
+		file, err := os.Open(c.path)
+		if err != nil {
+			return err
+		}
+		c.file = file
+	}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := c.file.Read(buf)
+		if n > 0 {
+			c.take(buf[:n])
+		}
+		if err == io.EOF || n == 0 { //nolint:errorlint // os.File returns io.EOF itself.
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *console) take(p []byte) {
+	c.silent = false
+	c.tail = append(c.tail, p...)
+	if over := len(c.tail) - consoleTail; over > 0 {
+		c.tail = append(c.tail[:0], c.tail[over:]...)
+	}
+	if c.sink != nil {
+		_, _ = c.sink.Write(p) // a buffer in memory; a closed one wants nothing more
+	}
+	c.scan(p)
+	close(c.grew)
+	c.grew = make(chan struct{})
+}
+
+// scan looks at each finished line, and at the one being printed: a rescue shell's prompt has no end of line.
+func (c *console) scan(p []byte) {
+	for _, b := range p {
+		if b == '\n' || b == '\r' {
+			c.check()
+			c.line = c.line[:0]
+			continue
+		}
+		if len(c.line) < 512 {
+			c.line = append(c.line, b)
+		}
+	}
+	c.check()
+}
+
+func (c *console) check() {
+	if why := verdict(string(c.line)); why != "" && c.alarm != nil {
+		c.alarm(why)
+	}
+}
+
+// mortal are the lines after which a guest does not come back by itself.
+var mortal = []struct{ text, why string }{ //nolint:gochecknoglobals // a constant table.
+	{"Kernel panic - not syncing", "its kernel panicked"},
+	{"---[ end Kernel panic", "its kernel panicked"},
+	{"You are in emergency mode", "it booted into systemd's emergency shell"},
+	{"You are in rescue mode", "it booted into systemd's rescue shell"},
+	{"(initramfs) ", "it stopped in the initramfs shell: its root disk was not found"},
+	{"Dropping to a shell!", "it stopped in the initramfs shell: its root disk was not found"},
+	{"dracut:/#", "it stopped in the dracut shell: its root disk was not found"},
+	{"No bootable device", "its firmware found nothing to boot (wrong firmware for this image? BIOS and UEFI differ)"},
+}
+
+// verdict says why the line means that the guest is lost; empty if it does not. Lines of the kernel's own oops
+// report carry "Kernel panic" after a time stamp, so the text may stand anywhere in the line.
+func verdict(line string) string {
+	for _, m := range mortal {
+		if strings.Contains(line, m.text) {
+			return m.why + ": " + strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+// reset forgets what an earlier boot printed.
+func (c *console) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tail, c.line, c.silent = nil, c.line[:0], true
+}
+
+// last returns the last n lines, without terminal control.
+func (c *console) last(n int) []string {
+	c.mu.Lock()
+	text := plain(c.tail)
+	c.mu.Unlock()
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return lines
+}
+
+func (c *console) contains(text string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Contains(c.tail, []byte(text))
+}
+
+// printed returns whether anything was printed, and a channel that is closed when more is.
+func (c *console) printed() (bool, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.silent, c.grew
+}
+
+func (c *console) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == nil {
+		return nil
+	}
+	err := c.file.Close()
+	c.file = nil
+	return err
+}
+
+// plain drops what a terminal would obey: ANSI sequences, carriage returns and other control characters.
+func plain(p []byte) string {
+	var out strings.Builder
+	for i := 0; i < len(p); i++ {
+		switch b := p[i]; {
+		case b == 0x1b:
+			i = skipEscape(p, i)
+		case b == '\n' || b == '\t' || b >= 0x20 && b != 0x7f:
+			out.WriteByte(b)
+		}
+	}
+	return strings.ToValidUTF8(out.String(), "?")
+}
+
+// skipEscape returns the index of the last byte of the escape sequence that begins at i (ECMA-48, 5.4).
+func skipEscape(p []byte, i int) int {
+	if i+1 >= len(p) || p[i+1] != '[' {
+		return i + 1
+	}
+	for i += 2; i < len(p); i++ {
+		if p[i] >= 0x40 && p[i] <= 0x7e {
+			return i
+		}
+	}
+	return i
+}

@@ -1,0 +1,47 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+
+	"ionlab/internal/guest"
+)
+
+// deploy copies what the topology deploys.
+func (n *Node) deploy(ctx context.Context, l *life) error {
+	for _, entry := range n.spec.Deploy {
+		n.lab.tell(Event{Node: n.Name(), Stage: "deploy", Note: entry.Src + " to " + entry.Dest})
+		if err := putOrUpload(ctx, l.guest, guest.File{Src: entry.Src, Dst: entry.Dest, Mode: entry.Mode, Owner: entry.Owner}); err != nil {
+			return &StageError{Node: n.Name(), Stage: "deploy", Err: fmt.Errorf("deploy %s: %w", entry.Src, err)}
+		}
+	}
+	return nil
+}
+
+func putOrUpload(ctx context.Context, g *guest.Client, file guest.File) error {
+	info, err := os.Stat(file.Src)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return g.Put(ctx, file)
+	}
+	if err := g.Upload(ctx, file.Src, file.Dst); err != nil || file.Owner == "" {
+		return err
+	}
+	res, err := g.Run(ctx, guest.Cmd{Argv: []string{"chown", "-R", "--", file.Owner, file.Dst}})
+	if err != nil {
+		return err
+	}
+	if res.ExitCode() != 0 {
+		return fmt.Errorf("give %s to %s: %s", file.Dst, file.Owner, res.Stderr())
+	}
+	return nil
+}
+
+// dialSSH leads to the guest's SSH server over the control path.
+func (n *Node) dialSSH(ctx context.Context) (net.Conn, error) {
+	return n.lab.Dial(ctx, n.Name(), 22)
+}

@@ -1,0 +1,122 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// lockRetry is how often a lock that is held is tried again. The kernel's flock wait cannot be cancelled.
+const lockRetry = 20 * time.Millisecond
+
+// Leftover is what a lab of a dead owner left on disk.
+type Leftover struct {
+	ID    string
+	Paths []string
+	Bytes int64
+}
+
+// GC finds what dead owners left behind and, unless dryRun, removes it. A lab whose owner lives is never touched:
+// its lock is held. Labs die with their owners by themselves, so only files are left.
+func GC(ctx context.Context, dirs Dirs, mode GCMode) ([]Leftover, error) {
+	if _, err := os.Stat(dirs.Run); errors.Is(err, os.ErrNotExist) && mode == GCDryRun {
+		return nil, nil
+	}
+	if err := dirs.make(); err != nil {
+		return nil, err
+	}
+	unlock, err := lockDirs(ctx, dirs)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	found, err := leftovers(dirs)
+	if err != nil || mode == GCDryRun {
+		return found, err
+	}
+	for _, l := range found {
+		for _, path := range l.Paths {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	}
+	if err != nil {
+		return found, fmt.Errorf("remove leftovers: %w", err)
+	}
+	return found, nil
+}
+
+// GCMode says what GC does with what it finds.
+type GCMode int
+
+// The modes of GC.
+const (
+	GCRemove GCMode = iota
+	GCDryRun
+)
+
+func leftovers(dirs Dirs) ([]Leftover, error) {
+	ids := map[string]bool{}
+	for _, dir := range []string{dirs.Run, dirs.State} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("list labs: %w", err)
+		}
+		for _, entry := range entries {
+			if entry.IsDir() && isID(entry.Name()) {
+				ids[entry.Name()] = true
+			}
+		}
+	}
+	var found []Leftover
+	for id := range ids {
+		if alive(filepath.Join(dirs.Run, id)) {
+			continue
+		}
+		found = append(found, measure(dirs, id))
+	}
+	return found, nil
+}
+
+// alive tells whether the owner of the lab in run holds its lock.
+func alive(run string) bool {
+	path := filepath.Join(run, "lock")
+	if _, err := os.Stat(path); err != nil {
+		return false
+	}
+	lock := flock.New(path)
+	free, err := lock.TryLock()
+	if free {
+		_ = lock.Close()
+	}
+	return err == nil && !free
+}
+
+func measure(dirs Dirs, id string) Leftover {
+	l := Leftover{ID: id}
+	for _, dir := range []string{dirs.Run, dirs.State} {
+		path := filepath.Join(dir, id)
+		if _, err := os.Lstat(path); err != nil {
+			continue
+		}
+		l.Paths = append(l.Paths, path)
+		l.Bytes += usage(path)
+	}
+	return l
+}
+
+func isID(name string) bool {
+	if len(name) != 6 {
+		return false
+	}
+	for _, r := range name {
+		if (r < '0' || r > '9') && (r < 'a' || r > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,175 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"ionlab/internal/fabric"
+	"ionlab/internal/seed"
+	"ionlab/internal/topology"
+)
+
+// Lab is a running topology. Make it with New, bring it up with Start, and Close it in any case: Close works on a lab
+// that was never started and on a half-started one. It is safe for concurrent use.
+type Lab struct {
+	cfg     Config
+	topo    *topology.Topology
+	log     *slog.Logger
+	limits  Limits
+	nodes   []*Node
+	signer  ssh.Signer
+	key     seed.ClientKey
+	accel   string
+	account *Account
+
+	// life ends with Close: it bounds what goes on after Start has returned.
+	home       *home
+	fabric     *fabric.Fabric
+	hypervisor Hypervisor
+	consoles   *consoles
+	doors      *doors
+	forwards   []*fabric.Forward
+
+	mu     sync.Mutex
+	closed bool
+	once   sync.Once
+	err    error
+	began  time.Time
+	took   time.Duration
+	notes  []string
+}
+
+// New plans a lab. Nothing is created on the host before Start.
+func New(cfg Config) (*Lab, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	l := &Lab{cfg: cfg, topo: cfg.Topology, log: cfg.Log, limits: cfg.Limits.withDefaults()}
+	if err := l.makeKeys(); err != nil {
+		return nil, err
+	}
+	for _, spec := range cfg.Topology.Nodes {
+		node, err := l.newNode(spec)
+		if err != nil {
+			return nil, err
+		}
+		l.nodes = append(l.nodes, node)
+	}
+	return l, nil
+}
+
+func (l *Lab) makeKeys() error {
+	key, err := seed.NewClientKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	signer, err := ssh.ParsePrivateKey([]byte(key.Private))
+	if err != nil {
+		return fmt.Errorf("read back the lab's key: %w", err)
+	}
+	l.key, l.signer = key, signer
+	return nil
+}
+
+func (l *Lab) newNode(spec topology.Node) (*Node, error) {
+	hostKey, err := seed.NewHostKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("node %q: %w", spec.Name, err)
+	}
+	uuid, err := newUUID()
+	if err != nil {
+		return nil, fmt.Errorf("node %q: %w", spec.Name, err)
+	}
+	return &Node{lab: l, spec: spec, hostKey: hostKey, uuid: uuid, status: "not started", since: time.Now()}, nil
+}
+
+// newUUID draws a random UUID (RFC 9562, version 4).
+func newUUID() (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("draw a UUID: %w", err)
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:], nil
+}
+
+// ID names the lab on this host; empty before Start.
+func (l *Lab) ID() string {
+	if l.home == nil {
+		return ""
+	}
+	return l.home.id
+}
+
+// Topology is what the lab was made from.
+func (l *Lab) Topology() *topology.Topology { return l.topo }
+
+// Nodes are the lab's nodes in the topology's order.
+func (l *Lab) Nodes() []*Node { return append([]*Node(nil), l.nodes...) }
+
+// Node finds a node by name. The error lists the names there are.
+func (l *Lab) Node(name string) (*Node, error) {
+	names := make([]string, 0, len(l.nodes))
+	for _, node := range l.nodes {
+		if node.Name() == name {
+			return node, nil
+		}
+		names = append(names, node.Name())
+	}
+	return nil, fmt.Errorf("lab %q has no node %q; it has %q", l.topo.Metadata.Name, name, names)
+}
+
+// SSHConfig is the path of an ssh_config that reaches every node, from Start to Close.
+func (l *Lab) SSHConfig() string {
+	if l.home == nil {
+		return ""
+	}
+	return filepath.Join(l.home.run, "ssh_config")
+}
+
+// Accelerator says what runs the virtual CPUs, with the reason; empty before Start.
+func (l *Lab) Accelerator() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.accel
+}
+
+// Took is how long Start took; 0 before its end.
+func (l *Lab) Took() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.took
+}
+
+// Dial opens a TCP connection to a port of a node, from the lab's control address: no impairment or partition of the
+// topology is in its way.
+func (l *Lab) Dial(ctx context.Context, node string, port uint16) (net.Conn, error) {
+	if l.fabric == nil {
+		return nil, fmt.Errorf("dial node %q: %w", node, ErrClosed)
+	}
+	return l.fabric.Dial(ctx, node, port)
+}
+
+func (l *Lab) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+func (l *Lab) tell(e Event) {
+	e.Time = time.Now()
+	l.log.Info(e.Stage, "lab", l.ID(), "node", e.Node, "note", e.Note)
+	if l.cfg.Progress != nil {
+		l.cfg.Progress(e)
+	}
+}

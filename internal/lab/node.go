@@ -1,0 +1,206 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ionlab/internal/guest"
+	"ionlab/internal/image"
+	"ionlab/internal/seed"
+	"ionlab/internal/topology"
+)
+
+// Node is a machine of a lab. It is safe for concurrent use.
+type Node struct {
+	lab     *Lab
+	spec    topology.Node
+	hostKey seed.HostKey
+	uuid    string
+	console *console
+	files   nodeFiles
+
+	mu       sync.Mutex
+	image    *image.Image
+	life     *life // nil while there is no domain
+	status   string
+	since    time.Time
+	stages   []StageTime
+	xml      string // the domain as asked for
+	forwards map[uint16]netip.AddrPort
+	watchers sync.WaitGroup
+}
+
+// nodeFiles are the files of a node on the host.
+type nodeFiles struct {
+	overlay string // qcow2 on top of the image
+	seed    string // NoCloud volume
+	log     string // serial console, whole
+	serial  string // socket of the serial console, for a person
+	agent   string // socket of the guest agent's channel
+	ssh     string // socket that leads to the guest's SSH server, for other programs
+	vars    string // UEFI variables
+}
+
+// StageTime is how long a stage of a node's start took.
+type StageTime struct {
+	Stage string
+	Took  time.Duration
+}
+
+// Name is the node's name in the topology.
+func (n *Node) Name() string { return n.spec.Name }
+
+// Spec is what the topology says of the node.
+func (n *Node) Spec() topology.Node { return n.spec }
+
+// Status says in words what the node is doing, and since when.
+func (n *Node) Status() (string, time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.status, n.since
+}
+
+// Stages are the stages of the node's last start, in order.
+func (n *Node) Stages() []StageTime {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]StageTime(nil), n.stages...)
+}
+
+// Addr is the node's address on a network.
+func (n *Node) Addr(network string) (netip.Addr, error) {
+	var known []string
+	for _, link := range n.spec.Links {
+		if link.Network == network {
+			return link.Addr.Addr(), nil
+		}
+		known = append(known, link.Network)
+	}
+	return netip.Addr{}, fmt.Errorf("node %q is not on a network %q; it is on %q", n.Name(), network, known)
+}
+
+// ConsoleLines returns the last lines of the serial console.
+func (n *Node) ConsoleLines(count int) []string { return n.console.last(count) }
+
+// Guest returns the way into the running guest. It fails while the node is off or after it died.
+func (n *Node) Guest() (*guest.Client, error) {
+	l, err := n.alive()
+	if err != nil {
+		return nil, err
+	}
+	return l.guest, nil
+}
+
+// alive returns the running life, or why there is none.
+func (n *Node) alive() (*life, error) {
+	n.mu.Lock()
+	l, status := n.life, n.status
+	n.mu.Unlock()
+	if l == nil {
+		if n.lab.isClosed() {
+			return nil, fmt.Errorf("node %q: %w", n.Name(), ErrClosed)
+		}
+		return nil, fmt.Errorf("node %q: %w (%s)", n.Name(), ErrOff, status)
+	}
+	if err := l.err(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (n *Node) setStatus(status string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.status, n.since = status, time.Now()
+}
+
+// watch follows the life's domain until it has stopped.
+func (n *Node) watch(l *life) {
+	defer l.end()
+	for change := range l.machine.Changes() {
+		n.lab.log.Debug("domain event", "node", n.Name(), "state", change.State, "reason", change.Reason)
+		switch change.State {
+		case Stopped:
+			if !l.isExpected() {
+				n.kill(l, change.Reason)
+			}
+		case Reboot:
+			n.console.reset()
+			l.guest.Disconnect()
+		case Paused:
+			n.setStatus("paused: " + change.Reason)
+		case Running:
+			if status, _ := n.Status(); len(status) > 6 && status[:6] == "paused" {
+				n.setStatus("ready")
+			}
+		}
+	}
+}
+
+// kill declares the life dead.
+func (n *Node) kill(l *life, cause string) {
+	_ = n.console.read() // what it printed last counts; a console that cannot be read has nothing to add
+	n.setStatus("dead: " + cause)
+	l.die(&DeadError{Node: n.Name(), Cause: cause, Console: n.console.last(12)})
+}
+
+// alarm is called by the console when it shows that the guest is lost.
+func (n *Node) alarm(why string) {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	if l == nil || l.err() != nil {
+		return
+	}
+	// The console is locked by its caller, and its last lines are wanted in the error.
+	n.watchers.Go(func() { n.kill(l, why) })
+}
+
+func (n *Node) close() error {
+	n.mu.Lock()
+	l := n.life
+	n.life = nil
+	n.mu.Unlock()
+	n.setStatus("closed")
+	var err error
+	if l != nil {
+		err = l.guest.Close()
+	}
+	n.watchers.Wait()
+	if n.image != nil {
+		err = errors.Join(err, n.image.Close())
+	}
+	return err
+}
+
+// expectStop announces that the lab is about to end the node.
+func (n *Node) expectStop() {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	if l != nil {
+		l.expect(true)
+	}
+}
+
+func (n *Node) addForward(port uint16, host netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.forwards == nil {
+		n.forwards = map[uint16]netip.AddrPort{}
+	}
+	n.forwards[port] = host
+}
+
+// HostAddr is where the topology forwards a port of the node to on the host.
+func (n *Node) HostAddr(port uint16) (netip.AddrPort, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if addr, ok := n.forwards[port]; ok {
+		return addr, nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("port %d of node %q is not forwarded: add it to the node's ports, as in \"127.0.0.1:0:%d\"", port, n.Name(), port)
+}

@@ -1,0 +1,157 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"ionlab/internal/guest"
+	"ionlab/internal/poll"
+)
+
+// shutdownLimit is how long a guest may take to shut down when ctx sets no bound.
+const shutdownLimit = 3 * time.Minute
+
+// Reboot restarts the guest from inside and waits until it is ready again: a new boot id, SSH, every unit started.
+func (n *Node) Reboot(ctx context.Context) error {
+	l, err := n.alive()
+	if err != nil {
+		return fmt.Errorf("reboot: %w", err)
+	}
+	before, err := bootID(ctx, l.guest)
+	if err != nil {
+		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
+	}
+	n.setStatus("rebooting")
+	l.expect(true)
+	defer l.expect(false)
+	// The connection may go down before the answer comes: only a command that ran and failed is an error.
+	res, err := l.guest.Run(ctx, guest.Cmd{Argv: []string{"systemctl", "reboot"}, Timeout: time.Minute})
+	if err == nil && res.ExitCode() != 0 && res.Signal() == "" {
+		return fmt.Errorf("reboot node %q: systemctl reboot exited with %d: %s", n.Name(), res.ExitCode(), res.Stderr())
+	}
+	if err := n.awaitNewBoot(ctx, l, before); err != nil {
+		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
+	}
+	return n.settle(ctx, l, n.rebootStages())
+}
+
+func (n *Node) awaitNewBoot(ctx context.Context, l *life, before string) error {
+	limit := n.lab.limits.Boot
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no new boot within %s", limit))
+	defer cancel()
+	return poll.Until(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+		select {
+		case <-l.over:
+			n.kill(l, "the domain stopped instead of starting again")
+			return poll.Stop(l.err())
+		case <-l.dead:
+			return poll.Stop(l.err())
+		default:
+		}
+		l.guest.Disconnect()
+		try, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		now, err := bootID(try, l.guest)
+		if err != nil {
+			return err
+		}
+		if now == before {
+			return errors.New("the guest still runs the old boot")
+		}
+		return nil
+	})
+}
+
+func bootID(ctx context.Context, g *guest.Client) (string, error) {
+	res, err := g.Run(ctx, guest.Cmd{Argv: []string{"cat", "/proc/sys/kernel/random/boot_id"}})
+	if err != nil {
+		return "", fmt.Errorf("read the boot id: %w", err)
+	}
+	if res.ExitCode() != 0 {
+		return "", fmt.Errorf("read the boot id: %s", res.Stderr())
+	}
+	return strings.TrimSpace(res.Stdout()), nil
+}
+
+// Shutdown presses the power button and waits until the guest has shut down. When it does not within ctx, or within
+// three minutes, the node stays as it is and the error says so; PowerOff does not ask.
+func (n *Node) Shutdown(ctx context.Context) error {
+	return n.stop(ctx, Shutdown, "shut down on request")
+}
+
+// PowerOff pulls the plug: nothing is flushed, nothing is asked.
+func (n *Node) PowerOff(ctx context.Context) error {
+	return n.stop(ctx, PowerOff, "powered off on request")
+}
+
+func (n *Node) stop(ctx context.Context, action Action, status string) error {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	if l == nil {
+		return nil // it is off
+	}
+	l.expect(true)
+	if err := l.machine.Do(ctx, action); err != nil && l.err() == nil {
+		l.expect(false)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
+	defer cancel()
+	select {
+	case <-l.over:
+	case <-ctx.Done():
+		l.expect(false)
+		return fmt.Errorf("%s node %q: the guest still runs: %w (PowerOff does not ask it)", action, n.Name(), context.Cause(ctx))
+	}
+	n.mu.Lock()
+	n.life = nil
+	n.mu.Unlock()
+	n.setStatus(status)
+	if err := l.guest.Close(); err != nil {
+		n.lab.log.Debug("close the connection of a stopped node", "node", n.Name(), "err", err)
+	}
+	return nil
+}
+
+// PowerOn starts the node again on its own disk and waits until it is ready. It is also the way back for a node
+// that died.
+func (n *Node) PowerOn(ctx context.Context) error {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	if l != nil && l.err() == nil {
+		return fmt.Errorf("power on node %q: it runs", n.Name())
+	}
+	if l != nil {
+		if err := n.PowerOff(ctx); err != nil {
+			return fmt.Errorf("power on node %q: remove the dead domain: %w", n.Name(), err)
+		}
+	}
+	l, err := n.ignite(ctx)
+	if err != nil {
+		return fmt.Errorf("power on node %q: %w", n.Name(), err)
+	}
+	return n.settle(ctx, l, n.bootStages())
+}
+
+// Pause stops the node's virtual CPUs. Operations on it hang until Resume; give them a ctx.
+func (n *Node) Pause(ctx context.Context) error {
+	l, err := n.alive()
+	if err != nil {
+		return fmt.Errorf("pause: %w", err)
+	}
+	return l.machine.Do(ctx, Pause)
+}
+
+// Resume lets a paused node run on.
+func (n *Node) Resume(ctx context.Context) error {
+	l, err := n.alive()
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	return l.machine.Do(ctx, Resume)
+}

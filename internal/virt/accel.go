@@ -1,0 +1,174 @@
+package virt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"ionlab/internal/poll"
+)
+
+// The accelerators of QEMU that ionlab uses.
+const (
+	KVM = "kvm"
+	TCG = "tcg"
+)
+
+// Verdict says which accelerator to use and why.
+type Verdict struct {
+	Accel  string // KVM or TCG
+	Reason string // one sentence, for people
+}
+
+// String is the verdict in one line.
+func (v Verdict) String() string { return v.Accel + ": " + v.Reason }
+
+// AccelConfig is what a probe needs.
+type AccelConfig struct {
+	Forced   string   // "kvm" or "tcg" (LABTEST_ACCEL); empty to probe
+	Kernels  []string // Linux kernels, any of which serves for the probe
+	Emulator string   // the QEMU program
+	CacheDir string   // where the verdict is kept until the next boot of the host
+	Account  *Account // who will run QEMU; nil for ourselves
+}
+
+// Probe decides between KVM and TCG. A /dev/kvm that opens proves nothing: nested and paravirtual hosts may offer one
+// that cannot run a stock kernel (QEMU aborts, or the guest spins without a word). So Probe runs a real kernel until
+// it asks for its root disk. The verdict is kept for the host's boot, per QEMU user. Probe never fails: what goes
+// wrong is a reason for TCG.
+func Probe(ctx context.Context, cfg AccelConfig) Verdict {
+	switch cfg.Forced {
+	case KVM, TCG:
+		return Verdict{cfg.Forced, "forced by LABTEST_ACCEL"}
+	case "":
+	default:
+		return Verdict{TCG, fmt.Sprintf("LABTEST_ACCEL=%q is neither kvm nor tcg; ignored", cfg.Forced)}
+	}
+	if _, err := os.Stat("/dev/kvm"); errors.Is(err, fs.ErrNotExist) {
+		return Verdict{TCG, "the host has no /dev/kvm (virtualization is off in the firmware, or this is a VM without nesting)"}
+	}
+	path := cachePath(cfg)
+	if v, ok := recall(path); ok {
+		return v
+	}
+	v, certain := probeKVM(ctx, cfg)
+	if certain {
+		remember(path, v)
+	}
+	return v
+}
+
+// probeKVM reports whether its verdict is certain: one that was cut short, or found no kernel, is not kept.
+func probeKVM(ctx context.Context, cfg AccelConfig) (Verdict, bool) {
+	kernel := readable(cfg.Kernels)
+	if kernel == "" {
+		return Verdict{TCG, "/dev/kvm is there, but no readable kernel to prove that it works; " +
+			"`labtest image build debian-12` brings one, LABTEST_ACCEL=kvm skips the proof"}, false
+	}
+	began := time.Now()
+	out, err := runKernel(ctx, cfg, kernel)
+	switch {
+	case err == nil:
+		return Verdict{KVM, fmt.Sprintf("a kernel ran under KVM up to its root disk in %s", time.Since(began).Round(10*time.Millisecond))}, true
+	case ctx.Err() != nil:
+		return Verdict{TCG, "the probe of KVM was cancelled"}, false
+	case strings.Contains(out, "Permission denied"):
+		return Verdict{TCG, "/dev/kvm is closed to the user that runs QEMU (add that user to the group of /dev/kvm, or chmod it 0666)"}, true
+	}
+	return Verdict{TCG, fmt.Sprintf("KVM is there but does not run a stock kernel: %v; QEMU said: %s", err, lastLine(out))}, true
+}
+
+// runKernel boots kernel without a disk and waits for the panic that ends such a boot.
+func runKernel(ctx context.Context, cfg AccelConfig, kernel string) (string, error) {
+	argv := []string{
+		cfg.Emulator, "-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-display", "none",
+		"-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", "console=ttyS0 panic=-1 root=/dev/none",
+	}
+	if a := cfg.Account; a != nil {
+		argv = append([]string{
+			"setpriv", "--reuid=" + strconv.Itoa(a.UID), "--regid=" + strconv.Itoa(a.GID),
+			"--init-groups", "--pdeathsig", "KILL",
+		}, argv...)
+	}
+	p, err := spawn(exec.Command(argv[0], argv[1:]...)) //nolint:gosec,noctx // killed below; argv is ours.
+	if err != nil {
+		return err.Error(), err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err = poll.Until(ctx, 20*time.Millisecond, func(context.Context) error {
+		if strings.Contains(p.output.String(), "Unable to mount root fs") {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return poll.Stop(fmt.Errorf("QEMU ended (%v) before the kernel was up", p.err)) //nolint:errorlint // in words.
+		default:
+			return errors.New("the kernel has not come up")
+		}
+	})
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.done
+	return p.output.String(), err
+}
+
+func readable(paths []string) string {
+	for _, path := range paths {
+		if f, err := os.Open(path); err == nil {
+			_ = f.Close()
+			return path
+		}
+	}
+	return ""
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}
+
+// cachePath names the verdict after what it depends on: the host's boot, the emulator and the user of QEMU.
+func cachePath(cfg AccelConfig) string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || cfg.CacheDir == "" {
+		return ""
+	}
+	uid := os.Getuid()
+	if cfg.Account != nil {
+		uid = cfg.Account.UID
+	}
+	name := fmt.Sprintf("accel-%s-%s-%d.json", strings.TrimSpace(string(boot)), filepath.Base(cfg.Emulator), uid)
+	return filepath.Join(cfg.CacheDir, name)
+}
+
+func recall(path string) (Verdict, bool) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Verdict{}, false
+	}
+	var v Verdict
+	if json.Unmarshal(data, &v) != nil || (v.Accel != KVM && v.Accel != TCG) {
+		return Verdict{}, false
+	}
+	return v, true
+}
+
+// remember keeps a verdict. That it could not be kept costs the next start a probe, nothing else.
+func remember(path string, v Verdict) {
+	data, err := json.Marshal(v)
+	if err != nil || path == "" {
+		return
+	}
+	temp := path + "." + strconv.Itoa(os.Getpid())
+	if os.WriteFile(temp, data, 0o600) == nil {
+		_ = os.Rename(temp, path)
+	}
+}

@@ -1,0 +1,96 @@
+package labtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+
+	"ionlab/internal/artifact"
+	"ionlab/internal/guest"
+)
+
+// A failed spec's evidence is taken right after it, before any AfterEach or DeferCleanup can change the machines.
+var _ = ginkgo.JustAfterEach(func(ctx ginkgo.SpecContext) {
+	report := ginkgo.CurrentSpecReport()
+	if !report.Failed() {
+		return
+	}
+	for _, l := range labs.all() {
+		l.keepEvidence(ctx, report, report.StartTime)
+	}
+})
+
+// artifactsRoot is where evidence goes: LABTEST_ARTIFACTS, or labtest-artifacts in the suite's folder.
+func artifactsRoot() string {
+	if dir := os.Getenv("LABTEST_ARTIFACTS"); dir != "" {
+		return dir
+	}
+	dir, err := filepath.Abs("labtest-artifacts")
+	if err != nil {
+		return "labtest-artifacts"
+	}
+	return dir
+}
+
+// keepEvidence writes what is known of the lab into a folder of its own and names it in the report. Evidence that
+// cannot be taken is told, and fails nothing: the spec has failed already, for a reason of its own.
+func (l *Lab) keepEvidence(ctx context.Context, report types.SpecReport, since time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	name := report.FullText()
+	if name == "" {
+		name = report.LeafNodeType.String()
+	}
+	dir, err := artifact.Create(artifactsRoot(), l.inner.Topology().Metadata.Name, name)
+	if err != nil {
+		ginkgo.AddReportEntry("artifacts: none", err.Error())
+		return
+	}
+	dir.Redact(l.inner.Secrets())
+	err = l.inner.Collect(ctx, dir, since)
+	for file, text := range map[string]string{
+		"transcript.txt": "", "reproduce.txt": reproduce(report), "failure.txt": report.Failure.Message + "\n\n" + report.Failure.Location.String() + "\n",
+	} {
+		write := func(_ context.Context, w io.Writer) error {
+			if file == "transcript.txt" {
+				return l.transcript.Write(w)
+			}
+			_, err := io.WriteString(w, text)
+			return err
+		}
+		if e := dir.Save(ctx, file, 8<<20, write); e != nil && err == nil {
+			err = e
+		}
+	}
+	entry := dir.Path()
+	if err != nil {
+		entry += "\n" + err.Error()
+	}
+	ginkgo.AddReportEntry("artifacts", entry)
+}
+
+// reproduce is the command that runs the failed spec again.
+func reproduce(report types.SpecReport) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "."
+	}
+	config, _ := ginkgo.GinkgoConfiguration()
+	where := report.LeafNodeLocation
+	return fmt.Sprintf("cd %s\nginkgo --seed=%d --focus-file='%s:%d' .\n",
+		dir, config.RandomSeed, filepath.Base(where.FileName), where.LineNumber)
+}
+
+// entryOf puts an operation inside a guest into the transcript's words.
+func entryOf(e guest.Event) artifact.Entry {
+	return artifact.Entry{
+		Time: e.Start, Node: e.Node, Operation: e.Kind, Detail: e.Detail, Duration: e.Duration, ExitCode: e.ExitCode, Err: e.Err,
+		Stdout: e.Stdout, Stderr: e.Stderr,
+	}
+}

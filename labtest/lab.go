@@ -1,0 +1,157 @@
+package labtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega/gbytes"
+
+	"ionlab/internal/artifact"
+	"ionlab/internal/guest"
+	"ionlab/internal/host"
+	"ionlab/internal/lab"
+	"ionlab/internal/topology"
+)
+
+// Lab is a running topology. It is safe for concurrent use.
+type Lab struct {
+	inner      *lab.Lab
+	nodes      map[string]*Node
+	transcript *artifact.Transcript
+	stopReport func()
+	wg         sync.WaitGroup
+}
+
+// Start brings up the lab that the topology file describes and returns it when every node is ready. The path is
+// relative to the suite's folder.
+//
+// Call it in BeforeSuite, BeforeAll or BeforeEach. It fails the spec when the lab cannot come up, and registers its
+// own cleanup: at the end of that node's scope the lab is destroyed. When a spec fails, evidence is taken before that
+// (see the package documentation). ctx bounds Start, not the lab. What is missing, such as an image, is made first,
+// which can take minutes the first time.
+func Start(ctx context.Context, topologyFile string, opts ...Option) *Lab {
+	ginkgo.GinkgoHelper()
+	l, err := newLab(topologyFile, opts)
+	if err != nil {
+		ginkgo.Fail("infrastructure: " + err.Error())
+	}
+	ginkgo.DeferCleanup(l.close)
+	labs.add(l)
+	l.stopReport = ginkgo.AttachProgressReporter(l.report)
+	if err := l.inner.Start(ctx); err != nil {
+		l.keepEvidence(context.WithoutCancel(ctx), ginkgo.CurrentSpecReport(), time.Time{})
+		ginkgo.Fail("infrastructure: lab did not start: " + err.Error())
+	}
+	ginkgo.AddReportEntry("lab started", l.startReport(), ginkgo.ReportEntryVisibilityFailureOrVerbose)
+	return l
+}
+
+func newLab(file string, opts []Option) (*Lab, error) {
+	s := settings{log: slog.New(slog.DiscardHandler)}
+	for _, opt := range opts {
+		opt(&s)
+	}
+	topo, err := topology.Load(file)
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := lab.DefaultDirs()
+	if err != nil {
+		return nil, err
+	}
+	machine, err := host.New(dirs, s.log)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{nodes: map[string]*Node{}, transcript: &artifact.Transcript{}}
+	consoles := map[string]*gbytes.Buffer{}
+	for _, spec := range topo.Nodes {
+		consoles[spec.Name] = gbytes.NewBuffer()
+	}
+	l.inner, err = lab.New(lab.Config{
+		Topology: topo, Dirs: dirs, Log: s.log, Host: machine, Owner: owner(), Limits: s.limits,
+		AllowFailedUnits: s.allowFailedUnits, Progress: follow, Observe: l.observe,
+		Console: func(node string) io.Writer { return consoles[node] },
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, node := range l.inner.Nodes() {
+		l.nodes[node.Name()] = &Node{lab: l, inner: node, console: consoles[node.Name()]}
+	}
+	return l, nil
+}
+
+// owner says who runs the lab, for `labtest list`.
+func owner() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "?"
+	}
+	return fmt.Sprintf("%s (pid %d, Ginkgo process %d)", filepath.Base(dir), os.Getpid(), ginkgo.GinkgoParallelProcess())
+}
+
+// Node returns a node by its name. An unknown name fails the spec and lists the names there are.
+func (l *Lab) Node(name string) *Node {
+	ginkgo.GinkgoHelper()
+	if _, err := l.inner.Node(name); err != nil {
+		ginkgo.Fail(err.Error())
+	}
+	return l.nodes[name]
+}
+
+// Nodes are the lab's nodes in the topology's order.
+func (l *Lab) Nodes() []*Node {
+	var nodes []*Node
+	for _, node := range l.inner.Nodes() {
+		nodes = append(nodes, l.nodes[node.Name()])
+	}
+	return nodes
+}
+
+// ID names the lab on this host, as `labtest list` shows it.
+func (l *Lab) ID() string { return l.inner.ID() }
+
+// SSHConfig is the path of an ssh_config with which ssh, scp, rsync and Ansible reach the nodes by name.
+func (l *Lab) SSHConfig() string { return l.inner.SSHConfig() }
+
+// GomegaString is the lab's name and id.
+func (l *Lab) GomegaString() string {
+	return fmt.Sprintf("<lab %s (%s)>", l.inner.Topology().Metadata.Name, l.ID())
+}
+
+func (l *Lab) observe(e guest.Event) { l.transcript.Add(entryOf(e)) }
+
+// close ends the lab. Evidence of a failed spec was taken before, by the hook in evidence.go.
+func (l *Lab) close() error {
+	labs.remove(l)
+	if l.stopReport != nil {
+		l.stopReport()
+	}
+	err := l.inner.Close()
+	l.wg.Wait()
+	for _, node := range l.nodes {
+		err = errors.Join(err, node.console.Close())
+	}
+	return err
+}
+
+// startReport is the report entry of a start: what ran the CPUs, and how long each stage of each node took.
+func (l *Lab) startReport() string {
+	text := fmt.Sprintf("%s in %s on %s", l.GomegaString(), l.inner.Took().Round(100*time.Millisecond), l.inner.Accelerator())
+	for _, node := range l.inner.Nodes() {
+		text += "\n  " + node.Name() + ":"
+		for _, stage := range node.Stages() {
+			text += fmt.Sprintf(" %s %s", stage.Stage, stage.Took.Round(100*time.Millisecond))
+		}
+	}
+	return text
+}

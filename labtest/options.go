@@ -1,0 +1,30 @@
+package labtest
+
+import (
+	"log/slog"
+	"time"
+
+	"ionlab/internal/lab"
+)
+
+// Option changes how Start makes a lab.
+type Option func(*settings)
+
+type settings struct {
+	log              *slog.Logger
+	limits           lab.Limits
+	allowFailedUnits bool
+}
+
+// WithLogger sends what the framework does to a logger. By default it goes nowhere; the report has its own account.
+func WithLogger(log *slog.Logger) Option { return func(s *settings) { s.log = log } }
+
+// WithBootTimeout bounds the time from power on to the first answer of the guest's SSH server. The default is six
+// minutes, enough for a slow host without KVM.
+func WithBootTimeout(d time.Duration) Option { return func(s *settings) { s.limits.Boot = d } }
+
+// WithInitTimeout bounds cloud-init, with the packages it installs. The default is twenty minutes.
+func WithInitTimeout(d time.Duration) Option { return func(s *settings) { s.limits.Init = d } }
+
+// AllowFailedUnits lets a node be ready although systemd units failed in it.
+func AllowFailedUnits() Option { return func(s *settings) { s.allowFailedUnits = true } }

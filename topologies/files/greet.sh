@@ -1,0 +1,3 @@
+#!/bin/sh
+# Deployed by workbench.yaml.
+echo "greetings from $(hostname): $LAB_GREETING"
