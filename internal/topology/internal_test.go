@@ -183,6 +183,6 @@ func TestSteps(t *testing.T) {
 
 func TestSyntaxErrorsInLongFilesAreFoundFast(t *testing.T) {
 	g := NewWithT(t)
-	_, err := Parse("long.yaml", []byte(strings.Repeat("a: b\n", 100_000)+"x: y: z\n"))
-	g.Expect(err).To(MatchError(ContainSubstring(`long.yaml:100001:1: this is not valid YAML: "mapping values are not allowed in this context"`)))
+	_, err := Parse("long.yaml", []byte(strings.Repeat("a: b\n", 20_000)+"x: y: z\n"))
+	g.Expect(err).To(MatchError(ContainSubstring(`long.yaml:20001:1: this is not valid YAML: "mapping values are not allowed in this context"`)))
 }
