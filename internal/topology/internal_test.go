@@ -181,7 +181,7 @@ func TestSteps(t *testing.T) {
 	g.Expect(planned.Nodes[0].Links[0].Addr.String()).To(Equal("10.13.0.10/24"))
 }
 
-func TestSyntaxErrorsInLongFilesAreFoundFast(t *testing.T) {
+func TestSyntaxErrorsInLongFilesHaveTheirLine(t *testing.T) {
 	g := NewWithT(t)
 	_, err := Parse("long.yaml", []byte(strings.Repeat("a: b\n", 20_000)+"x: y: z\n"))
 	g.Expect(err).To(MatchError(ContainSubstring(`long.yaml:20001:1: this is not valid YAML: "mapping values are not allowed in this context"`)))
