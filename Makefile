@@ -57,7 +57,7 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 # Ginkgo's exit status and the count both decide: a run whose specs were all left out is no success.
 suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@mkdir -p $(OUT)
-	@rm -f $(OUT)/suites.xml $(OUT)/suites.json
+	@rm -rf $(OUT)/suites.xml $(OUT)/suites.json $(OUT)/artifacts
 	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RUSTDESK_DEB is not set))"
 	@status=0; color=; [ -t 1 ] || color=--no-color; \
 	LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts} \

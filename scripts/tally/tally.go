@@ -33,7 +33,7 @@ func (t *tally) addSuite(suite *types.Report) {
 		t.addSpec(suite, &suite.SpecReports[i], wanted)
 	}
 	if !suite.SuiteSucceeded && len(t.failed)+len(t.excused) == before {
-		reason := strings.Join(suite.SpecialSuiteFailureReasons, "; ")
+		reason := brief(strings.Join(suite.SpecialSuiteFailureReasons, "; "))
 		if reason == "" {
 			reason = "the suite failed without naming a spec"
 		}
