@@ -95,8 +95,12 @@ func (g *gateway) answerDHCP(f *frame, ip header.IPv4) {
 	if answer == nil {
 		return
 	}
+	to := f.src()
+	if answer.to == everyone() {
+		to = broadcast
+	}
 	g.send(udpFrame(g.sw.pool, udpPacket{
-		srcMAC: g.mac, dstMAC: f.src(),
+		srcMAC: g.mac, dstMAC: to,
 		src: netip.AddrPortFrom(g.addr, portDHCPServer), dst: netip.AddrPortFrom(answer.to, portDHCPClient),
 		payload: answer.payload,
 	}))

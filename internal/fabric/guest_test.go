@@ -177,32 +177,43 @@ func boot(t testing.TB, f *Fabric, node, network string) *guest {
 }
 
 func (gu *guest) receive() {
+	r := newFrameReader(gu.conn, new(framePool))
+	defer r.close()
 	for {
-		b, err := readFrame(gu.conn)
+		batch, err := r.next(nil)
 		if err != nil {
 			return
 		}
-		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
-		gu.link.InjectInbound(0, pkt)
-		pkt.DecRef()
+		for _, f := range batch {
+			pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(f.bytes())})
+			gu.link.InjectInbound(0, pkt)
+			pkt.DecRef()
+		}
+		r.pool.release(batch)
 	}
 }
 
 func (gu *guest) transmit(ctx context.Context) {
+	var b []byte
 	for {
 		pkt := gu.link.ReadContext(ctx)
 		if pkt == nil {
 			return
 		}
-		b := make([]byte, prefixLen, prefixLen+pkt.Size())
-		binary.BigEndian.PutUint32(b, uint32(pkt.Size()))
-		for _, s := range pkt.AsSlices() {
-			b = append(b, s...)
+		for ; pkt != nil; pkt = gu.link.Read() {
+			b = binary.BigEndian.AppendUint32(b, uint32(pkt.Size()))
+			for _, s := range pkt.AsSlices() {
+				b = append(b, s...)
+			}
+			pkt.DecRef()
+			if len(b) > 64<<10 {
+				break
+			}
 		}
-		pkt.DecRef()
 		if _, err := gu.conn.Write(b); err != nil {
 			return
 		}
+		b = b[:0]
 	}
 }
 
@@ -219,7 +230,7 @@ func (gu *guest) listen(t testing.TB, port uint16) net.Listener {
 	ln, err := gonet.ListenTCP(gu.stack, fullAddress(netip.AddrPortFrom(gu.host.Addr, port)), ipv4.ProtocolNumber)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = stackListener{ln}.Close() })
-	return ln
+	return stackListener{ln}
 }
 
 func (gu *guest) dial(ctx context.Context, to string) (net.Conn, error) {
@@ -236,8 +247,11 @@ func (gu *guest) dialUDP(t testing.TB, to string) net.Conn {
 	return conn
 }
 
-// echo answers every connection with what it sends, until the listener is closed.
+// echo answers every connection with what it sends. At the end of the test it closes them: a guest whose network has gone
+// does not notice by itself.
 func echo(t testing.TB, ln net.Listener) {
+	var mu sync.Mutex
+	var open []net.Conn
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -245,14 +259,24 @@ func echo(t testing.TB, ln net.Listener) {
 			if err != nil {
 				return
 			}
+			mu.Lock()
+			open = append(open, conn)
+			mu.Unlock()
 			all.Go(func() {
 				_, _ = io.Copy(conn, conn)
 				_ = conn.Close()
 			})
 		}
 	})
-	t.Cleanup(all.Wait)
-	t.Cleanup(func() { _ = ln.Close() })
+	t.Cleanup(func() {
+		_ = ln.Close()
+		mu.Lock()
+		for _, conn := range open {
+			_ = conn.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
 }
 
 func within(t testing.TB) context.Context {

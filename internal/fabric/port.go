@@ -2,7 +2,7 @@ package fabric
 
 import "net"
 
-const maxVector = 512 // buffers in one write; Linux takes 1024
+const maxVector = 128 // buffers in one write: about what a unix socket holds
 
 // read takes the guest's frames into the network until the connection ends.
 func (l *Link) read(conn net.Conn) error {
