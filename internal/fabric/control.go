@@ -22,6 +22,8 @@ var (
 	ErrNoAnswer = errors.New("no answer to ARP")
 	// ErrRefused means that the guest answers and nothing listens on the port.
 	ErrRefused = errors.New("connection refused")
+
+	errClosed = errors.New("the fabric is closed")
 )
 
 func (n *Network) dial(ctx context.Context, l *Link, port uint16) (net.Conn, error) {
@@ -40,11 +42,30 @@ func (e *endpoint) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, err
 	if !e.subnet.Contains(addr.Addr()) {
 		return nil, fmt.Errorf("dial %s: not in %s", addr, e.subnet)
 	}
+	if !e.begin() {
+		return nil, fmt.Errorf("dial %s: %w", addr, errClosed)
+	}
+	defer e.dialing.Done()
+	ctx, cancel := e.untilClosed(ctx)
+	defer cancel(nil)
 	conn, err := gonet.DialContextTCP(ctx, e.stack, fullAddress(addr), ipv4.ProtocolNumber)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, e.explain(ctx, addr.Addr(), err))
 	}
 	return conn, nil
+}
+
+// untilClosed derives a context that also ends with the endpoint.
+func (e *endpoint) untilClosed(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	e.dialing.Go(func() {
+		select {
+		case <-e.closing:
+			cancel(errClosed)
+		case <-ctx.Done():
+		}
+	})
+	return ctx, cancel
 }
 
 // explain tells what a failed dial means. The adapter has only the text of the stack's errors.

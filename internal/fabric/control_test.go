@@ -3,6 +3,9 @@ package fabric
 import (
 	"context"
 	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,4 +64,43 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	g.Expect(err).To(MatchError(context.DeadlineExceeded))
 	g.Expect(err).To(MatchError(ErrNoAnswer))
 	g.Expect(err).To(MatchError(ContainSubstring("no answer to ARP from 10.20.0.11: context deadline exceeded")))
+}
+
+func TestCloseEndsADialThatWaits(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(1))
+	a := connect(t, f, "a", "lan")
+	failed := make(chan error)
+	go func() {
+		_, err := f.Dial(within(t), "a", 22)
+		failed <- err
+	}()
+	a.recv() // The ARP question.
+	began := time.Now()
+	g.Expect(f.Close()).To(Succeed())
+	g.Expect(time.Since(began)).To(BeNumerically("<", 500*time.Millisecond))
+	g.Eventually(failed).WithTimeout(patience).Should(Receive(MatchError(ContainSubstring("the fabric is closed"))))
+	_, err := f.DialAddr(within(t), "lan", netip.AddrPortFrom(addr4(20, 99), 22))
+	g.Expect(err).To(MatchError("dial 10.20.0.99:22: the fabric is closed"))
+}
+
+func TestManyDialsAtOnce(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(1))
+	echo(t, boot(t, f, "a", "lan").listen(t, 22))
+	var all sync.WaitGroup
+	var good atomic.Int64
+	for range 50 {
+		all.Go(func() {
+			conn, err := f.Dial(within(t), "a", 22)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			roundTrip(t, conn, strings.Repeat("fifty at once ", 1000))
+			good.Add(1)
+		})
+	}
+	all.Wait()
+	g.Expect(good.Load()).To(BeEquivalentTo(50))
 }

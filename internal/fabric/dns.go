@@ -16,7 +16,8 @@ import (
 
 const (
 	portDNS  = 53
-	namesTTL = 10 // seconds: a lab's names do not change, but a guest may be restored into another lab
+	ednsSize = 1232 // fits every path (dnsflagday.net/2020)
+	namesTTL = 10   // seconds: a lab's names do not change, but a guest may be restored into another lab
 )
 
 // nameServer answers DNS on a gateway, over UDP and TCP.
@@ -73,6 +74,9 @@ func (s *nameServer) close() {
 
 func (s *nameServer) serve(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) {
 	answer := s.answer(ctx, q, addrOf(w.RemoteAddr()))
+	if q.IsEdns0() != nil && answer.IsEdns0() == nil {
+		answer.SetEdns0(ednsSize, false) // A resolver that sees none believes the server is too old for it.
+	}
 	if w.RemoteAddr().Network() == "udp" {
 		answer.Truncate(udpSize(q))
 	}

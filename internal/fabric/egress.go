@@ -57,9 +57,12 @@ func newEgress(ctx context.Context, cfg Config, g *gateway) *egress {
 	return e
 }
 
-// allows tells whether packets of a protocol to dst may go out: TCP and UDP to addresses that are not the host itself, its
-// links or the lab.
-func (e *egress) allows(dst netip.Addr, protocol uint8) bool {
+// allows tells whether packets of a protocol may go out: TCP and UDP from the network's own guests to addresses that are
+// not the host itself, its links or the lab.
+func (e *egress) allows(src, dst netip.Addr, protocol uint8) bool {
+	if !e.gateway.subnet.Contains(src) {
+		return false
+	}
 	if protocol != uint8(header.TCPProtocolNumber) && protocol != uint8(header.UDPProtocolNumber) {
 		return false
 	}

@@ -112,6 +112,12 @@ func TestInternetNeverLeadsToTheHostOrTheLab(t *testing.T) {
 			g.Expect(answer.TypeCode).To(Equal(layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, 13)))
 		})
 	}
+	t.Run("from a foreign address", func(t *testing.T) {
+		a.t = t
+		a.send(a.ipPacket(&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: net.IPv4(8, 8, 8, 8), DstIP: outside.AsSlice()},
+			&layers.TCP{SrcPort: 1, DstPort: 22, SYN: true}))
+		a.silent()
+	})
 	t.Run("ping", func(t *testing.T) {
 		a.t = t
 		a.send(a.ip(outside, layers.IPProtocolICMPv4, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0)}))

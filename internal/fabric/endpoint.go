@@ -3,6 +3,7 @@ package fabric
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -32,11 +33,16 @@ type endpoint struct {
 	stack *stack.Stack
 	eth   *ethernet.Endpoint
 	queue *queue
+
+	mu      sync.Mutex
+	closed  bool
+	closing chan struct{}
+	dialing sync.WaitGroup
 }
 
 // newEndpoint makes an endpoint and plugs it in. Frames reach its stack while run runs.
 func newEndpoint(cfg endpointConfig, sw *vswitch) (*endpoint, error) {
-	e := &endpoint{endpointConfig: cfg, sw: sw, stack: newStack(), queue: newQueue()}
+	e := &endpoint{endpointConfig: cfg, sw: sw, stack: newStack(), queue: newQueue(), closing: make(chan struct{})}
 	link := &stackLink{
 		Endpoint: channel.New(0, uint32(cfg.mtu+headerLen), tcpip.LinkAddress(cfg.mac.bytes())),
 		sw:       sw, port: cfg.port,
@@ -133,8 +139,23 @@ func (e *endpoint) send(f *frame) {
 	e.sw.input(e.port, one[:])
 }
 
-// close ends the stack, its connections and goroutines. It is called once, after run has returned.
+// begin makes close wait for a dial, which end then ends. It returns false where close has been called.
+func (e *endpoint) begin() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.dialing.Add(1)
+	}
+	return !e.closed
+}
+
+// close ends the stack, its dials, connections and goroutines. It is called once, after run has returned.
 func (e *endpoint) close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	close(e.closing)
+	e.dialing.Wait() // A connection that appeared while the stack ends would keep it from ending.
 	e.stack.Destroy()
 	e.queue.shut(e.sw.pool)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -46,6 +47,22 @@ func TestCloseLeavesNothing(t *testing.T) {
 	g.Expect(err).To(MatchError(ErrNotConnected))
 	var none *Fabric
 	g.Expect(none.Close()).To(Succeed())
+}
+
+func TestSocketsAreGivenToTheirOwner(t *testing.T) {
+	g := NewWithT(t)
+	dir := filepath.Join(t.TempDir(), "s")
+	const nobody = 65534
+	newFabric(t, func(c *Config) { c.Dir, c.Owner = dir, &Owner{UID: nobody, GID: nobody} }, lan(1))
+	want := uint32(os.Geteuid())
+	if want == 0 {
+		want = nobody // Only root can give something away.
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "l0.sock")} {
+		info, err := os.Stat(path)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(info.Sys().(*syscall.Stat_t).Uid).To(Equal(want), path)
+	}
 }
 
 func TestNewLeavesNothingOnError(t *testing.T) {

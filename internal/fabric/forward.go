@@ -75,7 +75,7 @@ func (f *Fabric) forward(ctx context.Context, host netip.AddrPort, node string, 
 		return nil, err
 	}
 	if !f.remember(w) {
-		return nil, errors.Join(errors.New("the fabric is closed"), w.Close())
+		return nil, errors.Join(errClosed, w.Close())
 	}
 	return w, nil
 }

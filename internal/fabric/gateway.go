@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
-	"sync"
 
 	"golang.org/x/time/rate"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -27,7 +26,6 @@ type gateway struct {
 	egress  *egress // nil on a hermetic network
 	names   *nameServer
 	limiter *rate.Limiter
-	serving sync.WaitGroup
 }
 
 func newGateway(ctx context.Context, cfg Config, n *Network) (*gateway, error) {
@@ -56,7 +54,7 @@ func (g *gateway) intercept(f *frame) bool {
 	if !ip.IsValid(len(ip)) {
 		return false
 	}
-	dst := netip.AddrFrom4(ip.DestinationAddress().As4())
+	src, dst := netip.AddrFrom4(ip.SourceAddress().As4()), netip.AddrFrom4(ip.DestinationAddress().As4())
 	if isDHCP(ip) && (dst == g.addr || f.dst() == broadcast) {
 		g.answerDHCP(f, ip)
 		return false
@@ -67,7 +65,7 @@ func (g *gateway) intercept(f *frame) bool {
 	if f.dst() == broadcast {
 		return false
 	}
-	if g.egress != nil && g.egress.allows(dst, ip.Protocol()) {
+	if g.egress != nil && g.egress.allows(src, dst, ip.Protocol()) {
 		return true
 	}
 	g.refuse(f, ip)

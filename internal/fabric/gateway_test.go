@@ -229,3 +229,25 @@ func TestAGuestSeesTheRefusalAtOnce(t *testing.T) {
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(ctx.Err()).NotTo(HaveOccurred())
 }
+
+// FuzzGateway feeds the gateway frames that its stack never sees.
+func FuzzGateway(f *testing.F) {
+	network := lan(1)
+	fab := newFabric(f, nil, network)
+	n, _ := fab.Network("lan")
+	a := &wire{t: f, host: network.Hosts[0]}
+	f.Add(a.ip(outside, layers.IPProtocolTCP, &layers.TCP{SrcPort: 1, DstPort: 2, SYN: true}))
+	f.Add(a.ip(outside, layers.IPProtocolICMPv4, &layers.ICMPv4{}))
+	f.Add(a.ip(addr4(20, 1), layers.IPProtocolUDP, &layers.UDP{SrcPort: 68, DstPort: 67}, gopacket.Payload(make([]byte, 300))))
+	f.Add(arpRequest(a.host, addr4(20, 1)))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		if len(b) < headerLen || len(b) > maxFrame {
+			return
+		}
+		fr := n.sw.pool.get(len(b))
+		copy(fr.bytes(), b)
+		n.gateway.wants(fr)
+		n.controlPath.fromGuest(fr)
+		n.sw.pool.release([]*frame{fr})
+	})
+}

@@ -96,7 +96,7 @@ func (l *Link) serve(ctx context.Context) {
 	for {
 		conn, err := l.ln.AcceptUnix()
 		if err == nil {
-			l.replace(conn)
+			l.replace(ctx, conn)
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -110,7 +110,7 @@ func (l *Link) serve(ctx context.Context) {
 }
 
 // replace makes conn the link's connection, after the one before is gone.
-func (l *Link) replace(conn *net.UnixConn) {
+func (l *Link) replace(ctx context.Context, conn *net.UnixConn) {
 	l.disconnect()
 	l.serving.Wait()
 	l.mu.Lock()
@@ -120,9 +120,10 @@ func (l *Link) replace(conn *net.UnixConn) {
 		return
 	}
 	l.conn = conn
+	l.log.Debug("link connected", "node", l.node, "network", l.network)
 	l.queue.reopen(l.sw.pool)
 	done := make(chan struct{})
-	l.serving.Go(func() { l.session(conn, done) })
+	l.serving.Go(func() { l.session(ctx, conn, done) })
 	l.serving.Go(func() {
 		l.write(conn, done)
 		_ = conn.Close() // So that the reader ends too.
@@ -130,7 +131,7 @@ func (l *Link) replace(conn *net.UnixConn) {
 }
 
 // session reads until the connection ends, then undoes what replace did.
-func (l *Link) session(conn *net.UnixConn, done chan<- struct{}) {
+func (l *Link) session(ctx context.Context, conn *net.UnixConn, done chan<- struct{}) {
 	err := l.read(conn)
 	close(done)
 	_ = conn.Close()
@@ -138,9 +139,11 @@ func (l *Link) session(conn *net.UnixConn, done chan<- struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conn = nil
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
-		l.log.Warn("link closed", "node", l.node, "network", l.network, "err", err)
+	level := slog.LevelDebug
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
+		level = slog.LevelWarn // Not how a QEMU ends.
 	}
+	l.log.Log(ctx, level, "link disconnected", "node", l.node, "network", l.network, "err", err)
 }
 
 // disconnect ends the present connection, if there is one.
