@@ -69,11 +69,13 @@ func (s *Store) sweepLocked(ctx context.Context, dryRun bool) []string {
 		return nil
 	}
 	var swept []string
+	seen := map[string]bool{}
 	for _, d := range left {
-		dir, isLock := strings.CutSuffix(s.path(tmpDir, d.Name()), ".lock")
-		if isLock && exists(dir) {
-			continue // comes with its folder
+		dir := strings.TrimSuffix(s.path(tmpDir, d.Name()), ".lock")
+		if seen[dir] {
+			continue // a folder and its lock are one
 		}
+		seen[dir] = true
 		l, err := tryLock(dir+".lock", unix.LOCK_EX)
 		if err != nil {
 			continue

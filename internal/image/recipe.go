@@ -70,8 +70,8 @@ func (s *Store) buildBase(ctx context.Context, w *workspace, e Entry, rep *repor
 	if err := s.canBuild(ctx, "mmdebstrap", "mke2fs", "qemu-img", "zstd", "tar", "dpkg-query"); err != nil {
 		return filled{}, err
 	}
-	if !exists(debianKeyring) {
-		return filled{}, fmt.Errorf("%s is missing: %s", debianKeyring, installHint("debian-archive-keyring", s.osRelease))
+	if !exists(s.keyring) {
+		return filled{}, fmt.Errorf("%s is missing: %s", s.keyring, installHint("debian-archive-keyring", s.osRelease))
 	}
 	r := e.Recipe
 	config, sources, mask := filepath.Join(w.dir, "config"), filepath.Join(w.dir, "sources.list"), filepath.Join(w.dir, "mask")
@@ -85,7 +85,7 @@ func (s *Store) buildBase(ctx context.Context, w *workspace, e Entry, rep *repor
 	}
 	size := int64(r.SizeGB) << 30
 	_, err = s.script(ctx, w, baseScript, rep, map[string]string{
-		"SUITE": r.Suite, "ARCH": e.Arch, "INCLUDE": strings.Join(r.Packages, ","), "SOURCES": sources, "KEYRING": debianKeyring,
+		"SUITE": r.Suite, "ARCH": e.Arch, "INCLUDE": strings.Join(r.Packages, ","), "SOURCES": sources, "KEYRING": s.keyring,
 		"CONFIG": config, "MASK": mask, "SIZE": strconv.FormatInt(size, 10),
 	})
 	if err != nil {

@@ -51,6 +51,7 @@ type Store struct {
 	osRelease string
 	euid      int
 	aptDir    string
+	keyring   string
 	retry     time.Duration
 	entries   []Entry
 }
@@ -78,7 +79,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
-	s := &Store{cfg: cfg, log: cfg.Log, http: cfg.HTTP, run: hostRunner{}, euid: os.Geteuid(), aptDir: "/etc/apt", retry: retryAfter, entries: entries}
+	s := &Store{cfg: cfg, log: cfg.Log, http: cfg.HTTP, run: hostRunner{}, euid: os.Geteuid(), aptDir: "/etc/apt", keyring: debianKeyring, retry: retryAfter, entries: entries}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
