@@ -22,6 +22,9 @@ var _ = ginkgo.JustAfterEach(func(ctx ginkgo.SpecContext) {
 		return
 	}
 	for _, l := range labs.all() {
+		if !l.started.Load() {
+			continue // Start has failed, and taken its own evidence
+		}
 		l.keepEvidence(ctx, report, report.StartTime)
 	}
 })

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -27,6 +28,7 @@ type Lab struct {
 	nodes      map[string]*Node
 	transcript *artifact.Transcript
 	stopReport func()
+	started    atomic.Bool
 	wg         sync.WaitGroup
 }
 
@@ -50,6 +52,7 @@ func Start(ctx context.Context, topologyFile string, opts ...Option) *Lab {
 		l.keepEvidence(context.WithoutCancel(ctx), ginkgo.CurrentSpecReport(), time.Time{})
 		ginkgo.Fail("infrastructure: lab did not start: " + err.Error())
 	}
+	l.started.Store(true)
 	ginkgo.AddReportEntry("lab started", l.startReport(), ginkgo.ReportEntryVisibilityFailureOrVerbose)
 	return l
 }

@@ -1,7 +1,7 @@
 package lab
 
 import (
-	"bytes"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -46,7 +46,7 @@ func (c *console) read() error {
 		if n > 0 {
 			c.take(buf[:n])
 		}
-		if err == io.EOF || n == 0 { //nolint:errorlint // os.File returns io.EOF itself.
+		if errors.Is(err, io.EOF) || n == 0 {
 			return nil
 		}
 		if err != nil {
@@ -130,12 +130,6 @@ func (c *console) last(n int) []string {
 		lines = lines[len(lines)-n:]
 	}
 	return lines
-}
-
-func (c *console) contains(text string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return bytes.Contains(c.tail, []byte(text))
 }
 
 // printed returns whether anything was printed, and a channel that is closed when more is.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -66,7 +67,7 @@ func userDirs() (Dirs, error) {
 
 // make creates the folders. The run folder of a user is private; root's are open to search, because QEMU runs as
 // another user and has to reach what lies below.
-func (d Dirs) make() error {
+func (d Dirs) create() error {
 	mode := os.FileMode(0o700)
 	if os.Geteuid() == 0 {
 		mode = 0o711
@@ -112,6 +113,6 @@ func QEMUAccount() (*Account, error) {
 		account.GID, _ = strconv.Atoi(gid)
 		return account, nil
 	}
-	return nil, fmt.Errorf("find a user to run QEMU as: neither libvirt-qemu nor qemu exists; " +
-		"run `make setup` (package libvirt-daemon-system), or run as an ordinary user")
+	return nil, errors.New("find a user to run QEMU as: there is neither libvirt-qemu nor qemu; " +
+		"`make setup` makes one, or run as an ordinary user")
 }

@@ -23,7 +23,7 @@ type doors struct {
 
 // openDoors makes the sockets and the ssh_config that uses them.
 func (l *Lab) openDoors(context.Context) error {
-	ctx, cancel := context.WithCancel(context.Background()) // the lab's own life; Close cancels it
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // the lab's own life; Close cancels it.
 	d := &doors{cancel: cancel, open: map[net.Conn]struct{}{}}
 	l.mu.Lock()
 	l.doors = d

@@ -75,6 +75,10 @@ func (n *Node) collect(ctx context.Context, dir *artifact.Dir, since time.Time, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, evidenceLimit)
 	defer cancel()
+	if err := l.guest.Connect(ctx); err != nil {
+		note(n.Name(), "everything inside", err)
+		return
+	}
 	for what, argv := range guestEvidence(since) {
 		save(what, largeArtifact, func(ctx context.Context, w io.Writer) error {
 			_, err := l.guest.Run(ctx, guest.Cmd{Argv: argv, Stdout: w, Stderr: w, Timeout: evidenceLimit})
@@ -113,7 +117,8 @@ func copyFile(path string) func(context.Context, io.Writer) error {
 	return func(_ context.Context, w io.Writer) error {
 		file, err := os.Open(path)
 		if os.IsNotExist(err) {
-			return text("(nothing was printed)\n")(nil, w) //nolint:staticcheck // text does not use its context.
+			_, err = io.WriteString(w, "(nothing was printed)\n")
+			return err
 		}
 		if err != nil {
 			return err

@@ -27,7 +27,7 @@ func GC(ctx context.Context, dirs Dirs, mode GCMode) ([]Leftover, error) {
 	if _, err := os.Stat(dirs.Run); errors.Is(err, os.ErrNotExist) && mode == GCDryRun {
 		return nil, nil
 	}
-	if err := dirs.make(); err != nil {
+	if err := dirs.create(); err != nil {
 		return nil, err
 	}
 	unlock, err := lockDirs(ctx, dirs)

@@ -24,7 +24,7 @@ type home struct {
 
 // makeHome creates a home. The lock over the run folder keeps GC from seeing it between its creation and its own lock.
 func makeHome(ctx context.Context, dirs Dirs) (*home, error) {
-	if err := dirs.make(); err != nil {
+	if err := dirs.create(); err != nil {
 		return nil, err
 	}
 	unlock, err := lockDirs(ctx, dirs)

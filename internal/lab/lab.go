@@ -31,7 +31,6 @@ type Lab struct {
 	accel   string
 	account *Account
 
-	// life ends with Close: it bounds what goes on after Start has returned.
 	home       *home
 	fabric     *fabric.Fabric
 	hypervisor Hypervisor
@@ -45,7 +44,6 @@ type Lab struct {
 	err    error
 	began  time.Time
 	took   time.Duration
-	notes  []string
 }
 
 // New plans a lab. Nothing is created on the host before Start.

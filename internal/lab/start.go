@@ -52,7 +52,7 @@ func (l *Lab) preflight() error {
 	if err := l.topo.CheckSources(); err != nil {
 		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
 	}
-	if err := l.cfg.Dirs.make(); err != nil {
+	if err := l.cfg.Dirs.create(); err != nil {
 		return err
 	}
 	host := topology.Host{

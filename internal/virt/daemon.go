@@ -106,20 +106,34 @@ func (d *daemon) environ() []string {
 
 // confine is the command line that puts libvirtd into its PID namespace, as an unprivileged user, under tini.
 func confine(owner *Account) ([]string, error) {
-	namespace := []string{"unshare", "-p", "-f", "--kill-child=SIGKILL", "--mount-proc"}
-	argv := append(namespace[:1:1], append([]string{"-U", "--map-current-user"}, namespace[1:]...)...)
-	if owner != nil {
+	argv := []string{"unshare", "-p", "-f", "--kill-child=SIGKILL", "--mount-proc"}
+	if owner == nil {
+		argv = append(argv, "-U", "--map-current-user")
+	} else {
 		// A change of uid clears the parent-death signal, so it is set again after it.
-		argv = append(namespace, "setpriv", "--reuid="+strconv.Itoa(owner.UID), "--regid="+strconv.Itoa(owner.GID),
+		argv = append(argv, "setpriv", "--reuid="+strconv.Itoa(owner.UID), "--regid="+strconv.Itoa(owner.GID),
 			"--init-groups", "--no-new-privs", "--pdeathsig", "KILL")
 	}
-	argv = append(argv, "tini", "--", "libvirtd")
-	for _, tool := range []string{argv[0], "tini", "libvirtd"} {
+	for _, tool := range []string{"unshare", "tini"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("find %s: %w (run `make setup`, or install the packages util-linux, tini, libvirt-daemon)", tool, err)
+			return nil, fmt.Errorf("find %s: %w (`make setup` installs it; package util-linux or tini)", tool, err)
 		}
 	}
-	return argv, nil
+	libvirtd, err := findLibvirtd()
+	if err != nil {
+		return nil, err
+	}
+	return append(argv, "tini", "--", libvirtd), nil
+}
+
+// findLibvirtd looks also where an ordinary user's PATH does not lead.
+func findLibvirtd() (string, error) {
+	for _, name := range []string{"libvirtd", "/usr/sbin/libvirtd", "/usr/local/sbin/libvirtd"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("find libvirtd: it is not installed (`make setup` installs it; package libvirt-daemon)")
 }
 
 // await waits until libvirtd listens, or says why it does not.

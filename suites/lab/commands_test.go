@@ -34,13 +34,12 @@ func commandSpecs() {
 		Entry("newlines and tabs", "a\nb\n", "\t", "\n\n"),
 		Entry("nothing at all", ""),
 		Entry("other alphabets", "größe", "日本語", "🙂"),
-		SpecTimeout(time.Minute),
 	)
 
 	It("refuses a NUL in an argument, and says so", func(ctx SpecContext) {
 		_, err := bench.Exec(ctx, "echo", "a\x00b")
 		Expect(err).To(MatchError(ContainSubstring("NUL")))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("takes a megabyte of arguments", func(ctx SpecContext) {
 		args := []string{"sh", "-c", `printf '%s' "$@" | wc -c`, "sh"}
@@ -48,14 +47,14 @@ func commandSpecs() {
 			args = append(args, strings.Repeat("x", 64<<10))
 		}
 		Expect(bench.Exec(ctx, args...)).To(OutputMatching(`^1048576\n$`))
-	}, SpecTimeout(2*time.Minute))
+	}, NodeTimeout(2*time.Minute))
 
 	It("returns ten megabytes of binary output byte by byte, and stderr apart", func(ctx SpecContext) {
 		res, err := bench.Shell(ctx, `head -c 10485760 /dev/urandom > /var/tmp/blob; cat /var/tmp/blob; sha256sum < /var/tmp/blob >&2; rm /var/tmp/blob`)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(res.Stdout()).To(HaveLen(10485760))
 		Expect(res.Stderr()).To(Equal(fmt.Sprintf("%x  -\n", sha256.Sum256([]byte(res.Stdout())))))
-	}, SpecTimeout(3*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("returns every exit code, with 50 commands at once", func(ctx SpecContext) {
 		var wg sync.WaitGroup
@@ -80,14 +79,14 @@ func commandSpecs() {
 		for text := range wrong {
 			Fail(text)
 		}
-	}, SpecTimeout(5*time.Minute))
+	}, NodeTimeout(5*time.Minute))
 
 	It("tells the signal that ended a program", func(ctx SpecContext) {
 		res, err := bench.Exec(ctx, "sh", "-c", "kill -SEGV $$")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(res.Signal()).To(Equal("SEGV"))
 		Expect(res.ExitCode()).To(Equal(128 + 11))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("returns although a child in the background keeps stdout open", func(ctx SpecContext) {
 		res, err := bench.Shell(ctx, "sleep 4321 & echo started $!")
@@ -95,7 +94,7 @@ func commandSpecs() {
 		Expect(res.Stdout()).To(HavePrefix("started "))
 		pid := strings.TrimSpace(strings.TrimPrefix(res.Stdout(), "started "))
 		Expect(bench.Exec(ctx, "kill", pid)).To(ExitWith(0), "the child lives on")
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("kills the whole process group when ctx ends", func(ctx SpecContext) {
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -103,21 +102,21 @@ func commandSpecs() {
 		_, err := bench.Shell(short, "sleep 5432 & sleep 5432; echo never")
 		Expect(err).To(MatchError(context.DeadlineExceeded))
 		Eventually(ctx, bench.Exec).WithArguments("pgrep", "-f", "^sleep 5432$").Within(20 * time.Second).Should(ExitWith(1))
-	}, SpecTimeout(2*time.Minute))
+	}, NodeTimeout(2*time.Minute))
 
 	It("reads stdin, sets env, folder and user", func(ctx SpecContext) {
 		Expect(bench.Run(ctx, labtest.Cmd{
 			Shell: `cat; printf '%s %s %s' "$V" "$PWD" "$(id -un)"`, Stdin: stringReader("in "),
 			Env: map[string]string{"V": "a 'b' $c"}, Dir: "/etc", User: "tess",
 		})).To(OutputMatching(`^in a 'b' \$c /etc tess$`))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("names a folder or user that is not there, and does not take it for an exit status", func(ctx SpecContext) {
 		_, err := bench.Run(ctx, labtest.Cmd{Argv: []string{"true"}, Dir: "/no/such/folder"})
 		Expect(err).To(MatchError(ContainSubstring("/no/such/folder")))
 		_, err = bench.Run(ctx, labtest.Cmd{Argv: []string{"true"}, User: "nobody-here"})
 		Expect(err).To(MatchError(ContainSubstring("nobody-here")))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("hands out a running command", func(ctx SpecContext) {
 		cmd, err := bench.Start(ctx, labtest.Cmd{Shell: `echo ready; trap 'echo bye; exit 7' TERM; while :; do sleep 0.1; done`})
@@ -128,5 +127,5 @@ func commandSpecs() {
 		Eventually(ctx, cmd).Within(20 * time.Second).Should(gexec.Exit(7))
 		Expect(cmd.Out).To(gbytes.Say("bye"))
 		Expect(cmd.Wait(ctx)).To(ExitWith(7))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 }

@@ -63,7 +63,7 @@ func deathSpecs() {
 		Expect(took).To(BeNumerically("<", 2*time.Second))
 		Expect(message).To(And(ContainSubstring(`node "bench" is dead`), ContainSubstring("QEMU process ended unasked"), ContainSubstring("login:")))
 		Expect(bench.PowerOn(ctx)).To(Succeed(), "a dead node can be started again")
-	}, SpecTimeout(8*time.Minute))
+	}, NodeTimeout(8*time.Minute))
 
 	It("ends an Eventually at once when the guest's kernel panics, and names the panic", func(ctx SpecContext) {
 		message, took := waitForDeath(ctx, func() {
@@ -72,5 +72,5 @@ func deathSpecs() {
 		AddReportEntry("the failure after a panic", took.String()+"\n"+message)
 		Expect(took).To(BeNumerically("<", 2*time.Second))
 		Expect(message).To(And(ContainSubstring(`node "bench" is dead`), ContainSubstring("Kernel panic - not syncing: sysrq triggered crash")))
-	}, SpecTimeout(8*time.Minute))
+	}, NodeTimeout(8*time.Minute))
 }

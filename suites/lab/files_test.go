@@ -31,7 +31,7 @@ func fileSpecs() {
 		Expect(bench.Download(ctx, "/var/tmp/tree", back)).To(Succeed())
 		Expect(listTree(back)).To(Equal(listTree(src)))
 		Expect(bench.Exec(ctx, "rm", "-r", "/var/tmp/tree")).To(ExitWith(0))
-	}, SpecTimeout(4*time.Minute))
+	}, NodeTimeout(4*time.Minute))
 
 	It("copies a file of 1 GiB without holding it in memory", func(ctx SpecContext) {
 		src := filepath.Join(GinkgoT().TempDir(), "big")
@@ -44,7 +44,7 @@ func fileSpecs() {
 		Expect(hashFile(src)).To(Equal(sum))
 		Expect(residentKB()-before).To(BeNumerically("<", 200<<10), "kB of memory that two copies of 1 GiB cost")
 		Expect(bench.Exec(ctx, "rm", "/var/tmp/big")).To(ExitWith(0))
-	}, SpecTimeout(10*time.Minute))
+	}, NodeTimeout(10*time.Minute))
 
 	It("says why a target cannot be written, and leaves nothing there", func(ctx SpecContext) {
 		Expect(bench.WriteFile(ctx, "/proc/labtest/file", []byte("x"), 0o644)).To(MatchError(ContainSubstring("/proc/labtest")))
@@ -52,7 +52,7 @@ func fileSpecs() {
 		DeferCleanup(bench.Exec, "umount", "/mnt/ro")
 		Expect(bench.WriteFile(ctx, "/mnt/ro/file", []byte("x"), 0o644)).To(MatchError(ContainSubstring("ead-only")))
 		Expect(bench.Exec(ctx, "ls", "-A", "/mnt/ro")).To(And(ExitWith(0), OutputMatching(`^$`)))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("says that the disk is full, keeps the old file whole and leaves no half one", func(ctx SpecContext) {
 		Expect(bench.Shell(ctx, "mkdir -p /mnt/small && mount -t tmpfs -o size=8m none /mnt/small && echo old > /mnt/small/file")).To(ExitWith(0))
@@ -62,14 +62,14 @@ func fileSpecs() {
 		Expect(bench.Upload(ctx, src, "/mnt/small/file")).To(MatchError(ContainSubstring("o space left on device")))
 		Expect(bench.Exec(ctx, "ls", "-A", "/mnt/small")).To(OutputMatching(`^file\n$`))
 		Expect(bench.Exec(ctx, "cat", "/mnt/small/file")).To(OutputMatching(`^old\n$`))
-	}, SpecTimeout(2*time.Minute))
+	}, NodeTimeout(2*time.Minute))
 
 	It("names a source that is not there", func(ctx SpecContext) {
 		Expect(bench.Upload(ctx, "/no/such/source", "/var/tmp/x")).To(MatchError(ContainSubstring("/no/such/source")))
 		Expect(bench.Download(ctx, "/no/such/source", GinkgoT().TempDir())).To(MatchError(ContainSubstring("/no/such/source")))
 		_, err := bench.ReadFile(ctx, "/no/such/source")
 		Expect(err).To(MatchError(ContainSubstring("/no/such/source")))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("deploys a program, ready to run", func(ctx SpecContext) {
 		src := filepath.Join(GinkgoT().TempDir(), "tool")
@@ -77,7 +77,7 @@ func fileSpecs() {
 		Expect(bench.Deploy(ctx, src)).To(Succeed())
 		Expect(bench.Exec(ctx, "tool")).To(And(ExitWith(0), OutputContaining("it runs")))
 		Expect(bench.Exec(ctx, "stat", "-c", "%a %U %n", "/usr/local/bin/tool")).To(OutputMatching(`^755 root /usr/local/bin/tool\n$`))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 }
 
 // make2 returns n bytes that do not compress and are no hole.

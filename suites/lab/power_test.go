@@ -28,7 +28,7 @@ func powerSpecs() {
 		Expect(err).To(MatchError(context.DeadlineExceeded), "a paused machine answers nothing")
 		Expect(bench.Resume(ctx)).To(Succeed())
 		Eventually(ctx, bench.Exec).WithArguments("true").Within(time.Minute).Should(ExitWith(0))
-	}, SpecTimeout(3*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("reboots into another boot, with its disk, address and console", func(ctx SpecContext) {
 		before := bootID(ctx)
@@ -40,7 +40,7 @@ func powerSpecs() {
 		Expect(bench.Shell(ctx, "ip -4 -o addr show scope global")).To(OutputContaining("inet 10.77.0.20/24"))
 		Expect(bench.Exec(ctx, "stat", "-c", "%Y", "/var/lib/runcmd-shell")).To(ExitWith(0))
 		Expect(bench.Console()).To(gbytes.Say("Linux version"))
-	}, SpecTimeout(8*time.Minute))
+	}, NodeTimeout(8*time.Minute))
 
 	It("shuts down on request, refuses work while off, and comes back", func(ctx SpecContext) {
 		Expect(bench.Shutdown(ctx)).To(Succeed())
@@ -48,5 +48,5 @@ func powerSpecs() {
 		Expect(err).To(MatchError(ContainSubstring("powered off")))
 		Expect(bench.PowerOn(ctx)).To(Succeed())
 		Expect(bench.ReadFile(ctx, "/var/tmp/kept")).To(Equal([]byte("kept")))
-	}, SpecTimeout(10*time.Minute))
+	}, NodeTimeout(10*time.Minute))
 }

@@ -21,44 +21,44 @@ func provisioningSpecs() {
 		Expect(bench.Addr("bench").String()).To(Equal("10.77.0.20"))
 		Expect(bench.Shell(ctx, "ip -4 -o addr show scope global")).To(OutputContaining("inet 10.77.0.20/24"))
 		Expect(bench.Shell(ctx, "ls /etc/ssh/ssh_host_*_key")).To(OutputMatching(`^/etc/ssh/ssh_host_ed25519_key\n$`))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("installs the packages of both lists", func(ctx SpecContext) {
 		Expect(bench.Run(ctx, labtest.Cmd{Argv: []string{"jq", "-r", ".a"}, Stdin: stringReader(`{"a":"works"}`)})).
 			To(And(ExitWith(0), OutputMatching(`^works\n$`)))
 		Expect(bench.Exec(ctx, "tree", "--version")).To(And(ExitWith(0), OutputContaining("tree v")))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("writes files, byte by byte, with mode and owner", func(ctx SpecContext) {
 		data, err := bench.ReadFile(ctx, "/etc/labtest-demo/binary")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(data).To(Equal([]byte{0, 1, 2, 0xff}))
 		Expect(bench.Exec(ctx, "stat", "-c", "%a %U:%G", "/etc/labtest-demo/binary")).To(OutputMatching(`^640 root:tess\n$`))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("runs the commands of runcmd, through a shell and not", func(ctx SpecContext) {
 		Expect(bench.Exec(ctx, "cat", "/var/lib/runcmd-shell")).To(OutputMatching(`^shell 42\n$`))
 		Expect(bench.Exec(ctx, "cat", "/var/lib/runcmd-argv")).To(OutputMatching(`^two words$`))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("merges the author's own user-data with the lab's", func(ctx SpecContext) {
 		Expect(bench.Exec(ctx, "cat", "/etc/labtest-demo/author")).To(OutputContaining("from the author's own cloud-config"))
 		Expect(bench.Exec(ctx, "test", "-e", "/var/lib/runcmd-author")).To(ExitWith(0))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("makes the user, who may use sudo", func(ctx SpecContext) {
 		Expect(bench.Run(ctx, labtest.Cmd{Argv: []string{"id", "-un"}, User: "tess"})).To(OutputMatching(`^tess\n$`))
 		Expect(bench.Run(ctx, labtest.Cmd{Argv: []string{"sudo", "-n", "id", "-u"}, User: "tess"})).
 			To(And(ExitWith(0), OutputMatching(`^0\n$`)))
 		Expect(bench.Shell(ctx, `getent shadow tess | cut -d: -f2`)).To(OutputMatching(`^\$`), "a password hash is set")
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("sets env for commands and for logins", func(ctx SpecContext) {
 		const want = `hello, 'world' $HOME`
 		Expect(bench.Exec(ctx, "printenv", "LAB_GREETING")).To(OutputContaining(want))
 		Expect(bench.Run(ctx, labtest.Cmd{Argv: []string{"su", "-", "tess", "-c", "printenv LAB_GREETING"}})).
 			To(OutputContaining(want))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("deploys files and folders with mode, owner and content", func(ctx SpecContext) {
 		data, err := os.ReadFile("../../topologies/files/greet.sh")
@@ -68,7 +68,7 @@ func provisioningSpecs() {
 			To(OutputMatching(`(?s)^` + sum + `.*\n` + sum))
 		Expect(bench.Exec(ctx, "stat", "-c", "%a %U", "/usr/local/bin/greet")).To(OutputMatching(`^755 tess\n$`))
 		Expect(bench.Exec(ctx, "greet")).To(OutputContaining("greetings from bench: hello, 'world'"))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 
 	It("forwards a port of the host", func(ctx SpecContext) {
 		server, err := bench.Start(ctx, labtest.Cmd{Shell: `cd /opt/files && exec python3 -m http.server 7777`})
@@ -88,5 +88,5 @@ func provisioningSpecs() {
 		}
 		Eventually(ctx, get).Within(30 * time.Second).ProbeEvery(500 * time.Millisecond).
 			Should(And(ContainSubstring("200 OK"), ContainSubstring("greetings from")))
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 }

@@ -35,7 +35,7 @@ func scenarioSpecs() {
 		Expect(err).To(MatchError(And(ContainSubstring("bad"), ContainSubstring("slow"))))
 		_, err = bench.ReadFile(ctx, "/var/tmp/never")
 		Expect(err).To(HaveOccurred())
-	}, SpecTimeout(2*time.Minute))
+	}, NodeTimeout(2*time.Minute))
 
 	It("loads scenarios from YAML", func(ctx SpecContext) {
 		path := filepath.Join(GinkgoT().TempDir(), "scenarios.yaml")
@@ -50,5 +50,5 @@ scenarios:
 		Expect(err).NotTo(HaveOccurred())
 		_, err = bench.Lab().RunScenarios(ctx, scenarios...)
 		Expect(err).NotTo(HaveOccurred())
-	}, SpecTimeout(time.Minute))
+	}, NodeTimeout(time.Minute))
 }
