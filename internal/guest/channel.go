@@ -13,8 +13,7 @@ import (
 func (p *Process) request() {
 	ok, err := p.ch.SendRequest("exec", true, ssh.Marshal(struct{ Command string }{p.launch.line}))
 	switch {
-	case err != nil:
-		p.refused <- fmt.Errorf("ask sshd to run the command: %w", err)
+	case err != nil: // The channel is closed, or the connection lost: supervise knows which, and the exit status.
 	case !ok:
 		p.refused <- errors.New("sshd refused to run a command (an account without a shell?)")
 	default:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -165,7 +166,7 @@ func (p *Process) Signal(ctx context.Context, sig os.Signal) error {
 		return nil
 	}
 	if err := p.signal(ctx, number); err != nil && p.ExitCode() < 0 {
-		return fmt.Errorf("send %v to %s on node %q: %w", sig, p.cmd, p.client.cfg.Name, err)
+		return fmt.Errorf("send %s to %s on node %q: %w", unix.SignalName(number), p.cmd, p.client.cfg.Name, err)
 	}
 	return nil
 }
@@ -189,7 +190,7 @@ func (p *Process) signal(ctx context.Context, sig syscall.Signal) error {
 			return context.Cause(ctx)
 		}
 	}
-	return p.client.runScript(ctx, fmt.Sprintf("kill -%d -- -%s", int(sig), p.PID()), p.client.needsSudo(p.cmd))
+	return p.client.runScript(ctx, fmt.Sprintf("kill -%d -%s", int(sig), p.PID()), p.client.needsSudo(p.cmd))
 }
 
 // Kill sends SIGKILL to the program and everything that descends from it or shares its session, and returns when none

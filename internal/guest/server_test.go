@@ -36,7 +36,13 @@ type testServer struct {
 	conns map[net.Conn]bool
 }
 
-func newKey(t testing.TB) ssh.Signer {
+// testKey is a key pair, as a signer and for writing to a file.
+type testKey struct {
+	ssh.Signer
+	private ed25519.PrivateKey
+}
+
+func newKey(t testing.TB) testKey {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -46,7 +52,7 @@ func newKey(t testing.TB) ssh.Signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return signer
+	return testKey{signer, key}
 }
 
 func newServer(t testing.TB) *testServer {
@@ -145,6 +151,7 @@ func (s *testServer) session(nc ssh.NewChannel) {
 		return
 	}
 	var cmd *exec.Cmd
+	var outs [2]*os.File
 	var work sync.WaitGroup
 	for req := range reqs {
 		switch {
@@ -152,8 +159,12 @@ func (s *testServer) session(nc ssh.NewChannel) {
 		case req.Type == "exec" && cmd == nil:
 			var m struct{ Command string }
 			_ = ssh.Unmarshal(req.Payload, &m)
-			cmd, err = s.start(ch, m.Command, &work)
+			var watch func()
+			cmd, outs, watch, err = s.start(ch, m.Command, &work)
 			_ = req.Reply(err == nil, nil)
+			if err == nil {
+				work.Go(watch)
+			}
 		case req.Type == "signal" && cmd != nil:
 			var m struct{ Signal string }
 			_ = ssh.Unmarshal(req.Payload, &m)
@@ -163,54 +174,47 @@ func (s *testServer) session(nc ssh.NewChannel) {
 			_ = req.Reply(false, nil)
 		}
 	}
+	if cmd != nil { // The client closed the channel: what still writes gets an error, as from OpenSSH.
+		_, _ = outs[0].Close(), outs[1].Close()
+	}
 	work.Wait()
 }
 
 // start runs a command line as OpenSSH does. The channel is closed when the output ends or the client closes it.
-func (s *testServer) start(ch ssh.Channel, line string, work *sync.WaitGroup) (*exec.Cmd, error) {
-	cmd := exec.Command("/bin/sh", "-c", line)
+func (s *testServer) start(ch ssh.Channel, line string, work *sync.WaitGroup) (cmd *exec.Cmd, outs [2]*os.File, watch func(), err error) {
+	cmd = exec.Command("/bin/sh", "-c", line)
 	cmd.Dir, cmd.Env = s.home, append([]string{"HOME=" + s.home, "USER=root"}, s.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	var outs [2]*os.File
-	for i, end := range []**os.File{&outs[0], &outs[1]} {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, err
-		}
-		*end = r
-		if i == 0 {
-			cmd.Stdout = w
-		} else {
-			cmd.Stderr = w
-		}
-		defer w.Close()
+	outRead, outWrite, err1 := os.Pipe()
+	errRead, errWrite, err2 := os.Pipe()
+	inRead, inWrite, err3 := os.Pipe()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, outs, nil, err
 	}
-	inRead, inWrite, err := os.Pipe()
+	outs = [2]*os.File{outRead, errRead}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = inRead, outWrite, errWrite
+	err = cmd.Start()
+	_, _, _ = inRead.Close(), outWrite.Close(), errWrite.Close()
 	if err != nil {
-		return nil, err
-	}
-	cmd.Stdin = inRead
-	defer inRead.Close()
-	if err := cmd.Start(); err != nil {
-		return nil, err
+		return nil, outs, nil, err
 	}
 	work.Go(func() { _, _ = io.Copy(inWrite, ch); _ = inWrite.Close() })
 	var output sync.WaitGroup
 	output.Go(func() { _, _ = io.Copy(ch, outs[0]); _ = outs[0].Close() })
 	output.Go(func() { _, _ = io.Copy(ch.Stderr(), outs[1]); _ = outs[1].Close() })
-	work.Go(func() {
-		err := cmd.Wait()
+	watch = func() {
+		_ = cmd.Wait()
 		if !s.noStatus.Load() {
-			s.report(ch, cmd, err)
+			s.report(ch, cmd)
 		}
 		output.Wait()
 		_ = ch.CloseWrite()
 		_ = ch.Close()
-	})
-	return cmd, nil
+	}
+	return cmd, outs, watch, nil
 }
 
-func (s *testServer) report(ch ssh.Channel, cmd *exec.Cmd, _ error) {
+func (s *testServer) report(ch ssh.Channel, cmd *exec.Cmd) {
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if status.Signaled() {
 		name := sshSignal(status.Signal())
@@ -235,10 +239,23 @@ func (s *testServer) config() Config {
 	}
 }
 
-// target is a guest for the table of tests that any SSH server must pass.
+// target is a guest that the table tests run against.
 type target struct {
 	config Config
-	home   string
+	home   string // a folder of the test in the guest, which is this machine
+}
+
+func inProcess(t testing.TB) target {
+	s := newServer(t)
+	return target{config: s.config(), home: s.home}
+}
+
+// each runs a test against every target, with a client of its own.
+func each(t *testing.T, test func(t *testing.T, c *Client, home string)) {
+	t.Helper()
+	for name, to := range targets(t) {
+		t.Run(name, func(t *testing.T) { test(t, newClient(t, to.config), to.home) })
+	}
 }
 
 // newClient returns a client that is closed at the test's end.

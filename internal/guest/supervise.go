@@ -37,7 +37,8 @@ func (p *Process) supervise(ctx context.Context) {
 			p.lost(ctx)
 		}
 	case err := <-p.refused:
-		p.notAsked(ctx, err)
+		p.closeChannel()
+		p.fail(err, nil)
 	case <-expired:
 		p.abort(ctx, fmt.Errorf("timed out: it may run for %s: %w", p.cmd.Timeout, context.DeadlineExceeded))
 	case cause := <-p.stop:
@@ -52,17 +53,6 @@ func (p *Process) machineDied() {
 	err := p.client.deadError()
 	p.fail(err, nil)
 	p.client.drop(err)
-}
-
-// notAsked handles a command that sshd did not take.
-func (p *Process) notAsked(ctx context.Context, err error) {
-	if p.ch.conn.wire.lost.Load() {
-		<-p.closed
-		p.lost(ctx)
-		return
-	}
-	p.closeChannel()
-	p.fail(err, nil)
 }
 
 // ended handles a known exit: it takes what is left of the output and publishes the outcome.
