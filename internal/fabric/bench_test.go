@@ -35,13 +35,15 @@ func BenchmarkLink(b *testing.B) {
 			}
 		}
 	})
+	ticker := time.NewTicker(20 * time.Microsecond)
+	defer ticker.Stop()
 	b.SetBytes(1514)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for sent := 0; sent < b.N; sent += burst {
 		n := min(burst, b.N-sent)
 		for int64(sent-1000)*int64(len(one)) > got.Load() { // Within the receiver's queue.
-			time.Sleep(10 * time.Microsecond)
+			<-ticker.C
 		}
 		if _, err := src.conn.Write(block[:n*len(one)]); err != nil {
 			b.Fatal(err)
@@ -49,7 +51,7 @@ func BenchmarkLink(b *testing.B) {
 	}
 	deadline := time.Now().Add(patience)
 	for got.Load() < int64(b.N)*int64(len(one)) && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Microsecond)
+		<-ticker.C
 	}
 	b.StopTimer()
 	if lost := int64(b.N)*int64(len(one)) - got.Load(); lost != 0 {

@@ -176,13 +176,15 @@ func TestIdleFlowsEnd(t *testing.T) {
 	// Traffic one way keeps both ways open.
 	began := time.Now()
 	buf := make([]byte, 10)
+	ticker := time.NewTicker(idle / 10)
+	defer ticker.Stop()
 	for time.Since(began) < 2*idle {
 		_, err := aFar.Write([]byte("x"))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(bFar.SetReadDeadline(time.Now().Add(patience))).To(Succeed())
 		_, err = bFar.Read(buf)
 		g.Expect(err).NotTo(HaveOccurred())
-		time.Sleep(idle / 10)
+		<-ticker.C
 	}
 	g.Expect(done).NotTo(BeClosed())
 	g.Eventually(done).WithTimeout(patience).Should(BeClosed())

@@ -34,7 +34,7 @@ func New(cfg Config) (*Fabric, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // A lab's own life begins here.
 	f := &Fabric{byName: make(map[string]*Network), cancel: cancel, forwards: make(map[*Forward]struct{})}
 	if err := f.build(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("build the fabric: %w", err), f.Close())

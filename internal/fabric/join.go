@@ -67,7 +67,10 @@ func copyPackets(dst, src net.Conn, last *atomic.Int64, idle time.Duration) {
 			last.Store(time.Now().UnixNano())
 			_, err = dst.Write(buf[:n])
 		}
-		if err != nil && !(isTimeout(err) && time.Since(time.Unix(0, last.Load())) < idle) {
+		if isTimeout(err) && time.Since(time.Unix(0, last.Load())) < idle {
+			continue // The other way has been in use.
+		}
+		if err != nil {
 			return
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -113,7 +114,6 @@ func FuzzFrameReader(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, byte(1))
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0}, byte(3))
 	f.Fuzz(func(t *testing.T, stream []byte, step byte) {
-		g := NewWithT(t)
 		var want [][]byte
 		runts := 0
 		for rest := stream; len(rest) >= prefixLen; {
@@ -133,12 +133,9 @@ func FuzzFrameReader(f *testing.F) {
 			return src.Read(b[:min(len(b), int(step)+1)])
 		}), new(framePool))
 		frames, err := drain(r)
-		g.Expect(err).To(HaveOccurred())
-		g.Expect(frames).To(HaveLen(len(want)))
-		for i := range want {
-			g.Expect(frames[i]).To(Equal(want[i]))
+		if err == nil || !slices.EqualFunc(frames, want, bytes.Equal) || r.takeRunts() != runts {
+			t.Errorf("%d frames, want %d, and %d short ones; %v", len(frames), len(want), runts, err)
 		}
-		g.Expect(r.takeRunts()).To(Equal(runts))
 	})
 }
 
