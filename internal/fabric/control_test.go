@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
 	. "github.com/onsi/gomega"
 )
 
@@ -103,4 +104,34 @@ func TestManyDialsAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	g.Expect(good.Load()).To(BeEquivalentTo(50))
+}
+
+func TestDialSucceedsOnceTheGuestIsUp(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(1))
+	mute := connect(t, f, "a", "lan")
+	_, err := f.Dial(within(t), "a", 22)
+	g.Expect(err).To(MatchError(ErrNoAnswer))
+	g.Expect(mute.conn.Close()).To(Succeed())
+	g.Eventually(mute.link.Connected).WithTimeout(patience).Should(BeFalse())
+
+	up := boot(t, f, "a", "lan")
+	_, err = f.Dial(within(t), "a", 22)
+	g.Expect(err).To(MatchError(ErrRefused), "its sshd is not up yet")
+	echo(t, up.listen(t, 22))
+	conn, err := f.Dial(within(t), "a", 22)
+	g.Expect(err).NotTo(HaveOccurred())
+	roundTrip(t, conn, "up")
+}
+
+func TestADialWaitsForAGuestThatComesUp(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(1))
+	w := connect(t, f, "a", "lan")
+	go func() { _, _ = f.Dial(within(t), "a", 22) }()
+	g.Expect(parse(w.recv()).Layer(layers.LayerTypeARP)).NotTo(BeNil())
+	again := time.Now()
+	g.Expect(parse(w.recv()).Layer(layers.LayerTypeARP)).NotTo(BeNil())
+	g.Expect(time.Since(again)).To(BeNumerically("<", 5*arpEvery), "it is asked for often, not once a second")
+	g.Expect(f.Close()).To(Succeed())
 }

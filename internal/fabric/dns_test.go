@@ -228,3 +228,21 @@ func TestDNSWithoutAServerFailsAtOnce(t *testing.T) {
 	g.Expect(os.WriteFile(conf, []byte("nameserver 192.0.2.53\n"), 0o600)).To(Succeed())
 	g.Expect(ask(t, a, "udp", "example.com.", dns.TypeA).Rcode).To(Equal(dns.RcodeServerFailure), "the server refuses")
 }
+
+func TestDNSSpeaksEDNSWithThoseWhoDo(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(2))
+	a := boot(t, f, "a", "lan")
+	q := new(dns.Msg).SetQuestion("b.", dns.TypeA).SetEdns0(4096, true)
+	client := dns.Client{Timeout: patience}
+	answer, _, err := client.ExchangeWithConnContext(within(t), q, &dns.Conn{Conn: a.dialUDP(t, "10.20.0.1:53")})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(answer.IsEdns0()).NotTo(BeNil())
+	g.Expect(answer.IsEdns0().UDPSize()).To(BeEquivalentTo(ednsSize))
+	g.Expect(ask(t, a, "udp", "b.", dns.TypeA).IsEdns0()).To(BeNil())
+
+	notify := new(dns.Msg).SetNotify("lab.")
+	answer, _, err = client.ExchangeWithConnContext(within(t), notify, &dns.Conn{Conn: a.dialUDP(t, "10.20.0.1:53")})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(answer.Rcode).To(Equal(dns.RcodeNotImplemented))
+}
