@@ -16,13 +16,21 @@ func (a *app) connectCmd() *cobra.Command {
 		Use: "connect SOCKET", Short: "Join standard input and output to a unix socket", Hidden: true,
 		Args: wants("SOCKET"),
 		RunE: verb(func(ctx context.Context, args []string) error {
-			conn, err := dialUnix(ctx, args[0])
-			if err != nil {
+			err := a.connectTo(ctx, args[0])
+			if ctx.Err() == nil { // ssh hangs up when it is done: that is no error
 				return err
 			}
-			return join(ctx, conn, a.in, a.out)
+			return nil
 		}),
 	}
+}
+
+func (a *app) connectTo(ctx context.Context, socket string) error {
+	conn, err := dialUnix(ctx, socket)
+	if err != nil {
+		return err
+	}
+	return join(ctx, conn, a.in, a.out, conn.CloseWrite)
 }
 
 func dialUnix(ctx context.Context, path string) (*net.UnixConn, error) {
@@ -37,14 +45,14 @@ func dialUnix(ctx context.Context, path string) (*net.UnixConn, error) {
 	return unix, nil
 }
 
-// join copies in to the socket and the socket to out, until the socket's other side has closed it or ctx ends. The end of
-// in is passed on. It does not wait for a read of in that nobody answers: that goroutine ends with the process.
-func join(ctx context.Context, conn *net.UnixConn, in io.Reader, out io.Writer) error {
+// join copies in to the socket and the socket to out, until the socket's other side has closed it or ctx ends. At the end
+// of in it calls end. It does not wait for a read of in that nobody answers: that goroutine ends with the process.
+func join(ctx context.Context, conn *net.UnixConn, in io.Reader, out io.Writer, end func() error) error {
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	go func() {
 		_, _ = io.Copy(conn, in) // a broken socket shows on the other side, too
-		_ = conn.CloseWrite()
+		_ = end()
 	}()
 	_, err := io.Copy(out, conn)
 	switch {

@@ -60,7 +60,8 @@ func (a *app) console(ctx context.Context, word, node string) error {
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	in.left = func() { leave(errLeft) }
-	err = join(ctx, conn, in, a.out)
+	// QEMU takes the end of the input for a hang-up, so it is kept to ourselves: a console is worth watching without one.
+	err = join(ctx, conn, in, a.out, func() error { return nil })
 	return errors.Join(wanted(err), restore())
 }
 

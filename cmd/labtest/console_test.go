@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"path/filepath"
@@ -16,8 +17,15 @@ func TestConsoleCopies(t *testing.T) {
 	s := newSetting(t)
 	run := s.lab(t, "aa11bb", "alice")
 	listen(t, filepath.Join(run, "s", "alice.console"), func(conn *net.UnixConn) {
-		data, _ := io.ReadAll(conn)
-		_, _ = conn.Write([]byte("login: " + string(data)))
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		more := make(chan int, 1)
+		go func() { n, _ := conn.Read(make([]byte, 1)); more <- n }()
+		select {
+		case <-more:
+			_, _ = conn.Write([]byte("hung up by the end of the input\n"))
+		case <-time.After(100 * time.Millisecond):
+			_, _ = conn.Write([]byte("login: " + line))
+		}
 	})
 	s.in.WriteString("root\n")
 	g.Expect(s.run(t.Context(), "console", "aa11bb", "alice")).To(Equal(result{0, "login: root\n", ""}))

@@ -79,5 +79,8 @@ func (a *app) cp(ctx context.Context, from, to string) error {
 	} else {
 		err = client.Download(ctx, src.path, dst.path)
 	}
+	if err != nil {
+		err = a.explain(ctx, found, far.node, err)
+	}
 	return errors.Join(err, client.Close())
 }

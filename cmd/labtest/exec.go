@@ -67,21 +67,65 @@ func (a *app) exec(ctx context.Context, found lab.Found, node string, cmd guest.
 	if err != nil {
 		return &exitError{status: statusUnreachable, err: err}
 	}
+	if cmd.Session && cmd.User == "" {
+		if cmd.User, err = ordinaryUser(ctx, client); err != nil {
+			return execError(ctx, err)
+		}
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
 	cmd.MaxOutput = 1 // it is passed on; nothing of it is needed here
 	res, err := client.Run(ctx, cmd)
 	// Reading of standard input goes on until the process ends; the client is not to wait for it.
 	client.Disconnect()
+	switch {
+	case err != nil:
+		return execError(ctx, a.explain(ctx, found, node, err))
+	case res.ExitCode() != 0:
+		return &exitError{status: res.ExitCode()}
+	}
+	return nil
+}
+
+// explain adds what the lab's libvirt says of a node that could not be reached, where that is the reason.
+func (a *app) explain(ctx context.Context, found lab.Found, node string, err error) error {
+	s, lookErr := a.look(ctx, found)
+	if lookErr != nil {
+		return err
+	}
+	for _, one := range s.nodes {
+		if one.Name == node && one.State != "running" {
+			return fmt.Errorf("%w\nlibvirt says of node %q: %s", err, node, one.State)
+		}
+	}
+	return err
+}
+
+// execError tells a program that was not started from a node that was not reached.
+func execError(ctx context.Context, err error) error {
 	var launch *guest.LaunchError
 	switch {
-	case err == nil && res.ExitCode() == 0:
-		return nil
-	case err == nil:
-		return &exitError{status: res.ExitCode()}
 	case ctx.Err() != nil:
 		return &exitError{status: statusInterrupted, err: err}
-	case errors.As(err, &launch):
+	case errors.As(err, &launch) || errors.Is(err, errNoUser):
 		return &exitError{status: statusFailed, err: err}
 	}
 	return &exitError{status: statusUnreachable, err: err}
+}
+
+var errNoUser = errors.New("it has no ordinary user; name one by --user")
+
+// ordinaryUser is the user whose session is meant where none is named: the first one of the node that is a person's.
+// Source: UID_MIN and UID_MAX of login.defs(5).
+func ordinaryUser(ctx context.Context, client *guest.Client) (string, error) {
+	res, err := client.Run(ctx, guest.Cmd{Argv: []string{
+		"awk", "-F:", "$3 >= 1000 && $3 < 60000 { print $1; exit }", "/etc/passwd",
+	}})
+	if err != nil {
+		return "", fmt.Errorf("find the user of the node: %w", err)
+	}
+	name := strings.TrimSpace(res.Stdout())
+	if name == "" {
+		return "", fmt.Errorf("find the user of the node: %w", errNoUser)
+	}
+	return name, nil
 }

@@ -41,4 +41,5 @@ func TestExecOfAnUnreachableNodeIs255(t *testing.T) {
 	got = s.run(t.Context(), "exec", ".", "alice", "--", "true")
 	g.Expect(got.status).To(Equal(255), got.err)
 	g.Expect(got.err).To(ContainSubstring(`connect to node "alice"`))
+	g.Expect(got.err).To(HaveSuffix("\nlibvirt says of node \"alice\": no domain\n"))
 }

@@ -70,8 +70,8 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 		return known.status
 	}
 	text := strings.TrimSpace(err.Error())
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		text = fmt.Sprintf("%s (%v)", text, context.Cause(ctx))
+	if cause := context.Cause(ctx); cause != nil && !strings.Contains(text, cause.Error()) {
+		text = fmt.Sprintf("%s (%v)", text, cause)
 	}
 	fmt.Fprintf(a.err, "labtest: %s\n", text)
 	if !ours {

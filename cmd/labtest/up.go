@@ -94,7 +94,9 @@ func owner() string {
 func (s *session) run(ctx context.Context) error {
 	if err := s.lab.Start(ctx); err != nil {
 		_ = s.progress.Close()
-		if ctx.Err() == nil {
+		if ctx.Err() != nil { // where the start stood is of no interest then
+			err = fmt.Errorf("start lab %q: called off before it was up: %w", s.lab.Topology().Metadata.Name, context.Cause(ctx))
+		} else {
 			s.keepEvidence(ctx, "start")
 		}
 		return errors.Join(err, s.lab.Close())
@@ -146,8 +148,8 @@ func (s *session) keep(change func()) {
 func (s *session) describe() error {
 	id, nodes := s.lab.ID(), s.lab.Nodes()
 	var out strings.Builder
-	fmt.Fprintf(&out, "lab %s (%s) is up after %s on %s\n\n",
-		id, s.lab.Topology().Metadata.Name, elapsed(s.lab.Took()), s.lab.Accelerator())
+	fmt.Fprintf(&out, "lab %s (%s) is up after %s\n", id, s.lab.Topology().Metadata.Name, elapsed(s.lab.Took()))
+	s.keep(func() { fmt.Fprintf(&out, "%s\n\n", s.accel) })
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NODE\tADDRESSES")
 	for _, node := range nodes {

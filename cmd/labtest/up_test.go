@@ -45,6 +45,7 @@ func TestUpIsCalledOffByItsContext(t *testing.T) {
 	defer cancel()
 	got := s.run(ctx, "up", topologyFile(t))
 	g.Expect(got.status).To(Equal(1), "the lab did not come up")
+	g.Expect(got.err).To(HaveSuffix("labtest: start lab \"pair\": called off before it was up: context deadline exceeded\n"))
 	g.Expect(filepath.Glob(filepath.Join(s.dirs.Run, "[0-9a-f]*"))).To(BeEmpty())
 }
 
