@@ -12,10 +12,10 @@ import (
 	"golang.org/x/term"
 )
 
-// How often a terminal is drawn anew, and how often a plain log tells of bytes.
+// How often a terminal is drawn anew, and a plain log told how far the same stage is.
 const (
-	redrawEvery  = 200 * time.Millisecond
-	bytesToldFor = 5 * time.Second
+	redrawEvery = 200 * time.Millisecond
+	tellEvery   = 5 * time.Second
 )
 
 // stage is a piece of work that takes a while.
@@ -84,14 +84,7 @@ func (p *progress) update(s stage) {
 	now := p.now()
 	last := p.find(s.who)
 	if last != nil && last.what == s.what {
-		last.done, last.total = s.done, s.total
-		if s.note != "" {
-			last.note = s.note
-		}
-		if p.size == nil && last.total > 0 && (now.Sub(last.told) >= bytesToldFor || last.done == last.total) {
-			last.told = now
-			p.line(last.who, last.text())
-		}
+		p.advance(last, s, now)
 		return
 	}
 	if last != nil {
@@ -104,6 +97,20 @@ func (p *progress) update(s stage) {
 		return
 	}
 	p.draw()
+}
+
+// advance takes over how far a stage is. In a log that is told now and then, and at the end of what can be measured.
+func (p *progress) advance(last *stage, s stage, now time.Time) {
+	before := last.text()
+	last.done, last.total = s.done, s.total
+	if s.note != "" {
+		last.note = s.note
+	}
+	complete := last.total > 0 && last.done == last.total
+	if p.size == nil && last.text() != before && (complete || now.Sub(last.told) >= tellEvery) {
+		last.told = now
+		p.line(last.who, last.text())
+	}
 }
 
 // tell ends the stage of who, and says something that stays.

@@ -30,7 +30,11 @@ func TestProgressInALog(t *testing.T) {
 		p.update(stage{who: "alice", what: "download", done: i << 20, total: 9 << 20})
 	}
 	p.update(stage{who: "bob", what: "unpack", note: "a.deb"})
-	p.update(stage{who: "bob", what: "unpack", note: "b.deb"}) // the same stage: nothing new
+	p.update(stage{who: "bob", what: "unpack", note: "b.deb"}) // too soon
+	c.advance(5 * time.Second)
+	p.update(stage{who: "bob", what: "unpack", note: "c.deb"})
+	c.advance(time.Minute)
+	p.update(stage{who: "bob", what: "unpack", note: "c.deb"}) // nothing new
 	p.tell("alice", "ready")
 	g.Expect(p.Close()).To(Succeed())
 	g.Expect(p.Close()).To(Succeed())
@@ -40,7 +44,8 @@ func TestProgressInALog(t *testing.T) {
 		"03:04:11 alice: download  55% of 9.0 MiB\n" +
 		"03:04:15 alice: download  100% of 9.0 MiB\n" +
 		"03:04:15 bob: unpack  a.deb\n" +
-		"03:04:15 alice: ready\n"))
+		"03:04:20 bob: unpack  c.deb\n" +
+		"03:05:20 alice: ready\n"))
 }
 
 func TestProgressOnATerminal(t *testing.T) {
