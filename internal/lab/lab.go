@@ -30,6 +30,8 @@ type Lab struct {
 	key     seed.ClientKey
 	accel   string
 	account *Account
+	// findAccount is QEMUAccount; tests of a root that has no such user replace it.
+	findAccount func() (*Account, error)
 
 	home       *home
 	fabric     *fabric.Fabric
@@ -51,7 +53,7 @@ func New(cfg Config) (*Lab, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	l := &Lab{cfg: cfg, topo: cfg.Topology, log: cfg.Log, limits: cfg.Limits.withDefaults()}
+	l := &Lab{cfg: cfg, topo: cfg.Topology, log: cfg.Log, limits: cfg.Limits.withDefaults(), findAccount: QEMUAccount}
 	if err := l.makeKeys(); err != nil {
 		return nil, err
 	}

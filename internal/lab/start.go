@@ -62,7 +62,7 @@ func (l *Lab) preflight() error {
 	if err := l.topo.CheckHost(host); err != nil {
 		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
 	}
-	account, err := QEMUAccount()
+	account, err := l.findAccount()
 	l.account = account
 	return err
 }

@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"ionlab/internal/image"
+)
+
+// fakeHost is a host whose machines are goroutines: no process is started and no right is needed.
+type fakeHost struct {
+	dir string
+
+	mu          sync.Mutex
+	hypervisors []*fakeHypervisor
+	plans       map[string]*plan // by node
+	overlays    []string
+	failImage   error
+	failStart   error // of the hypervisor
+	failCreate  error
+	failOverlay error
+	hold        map[string]chan struct{} // steps that wait until the channel is closed, or their ctx ends
+	reached     chan string              // steps as they begin
+}
+
+func newFakeHost(t testing.TB) *fakeHost {
+	t.Helper()
+	host := &fakeHost{dir: t.TempDir(), plans: map[string]*plan{}, hold: map[string]chan struct{}{}, reached: make(chan string, 100)}
+	for _, name := range []string{"disk.qcow2", "vmlinuz"} {
+		if err := os.WriteFile(filepath.Join(host.dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return host
+}
+
+// plan is how a node's guest behaves, for tests to change.
+func (h *fakeHost) plan(node string) *plan {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.plans[node] == nil {
+		h.plans[node] = &plan{}
+	}
+	return h.plans[node]
+}
+
+// machine is the newest domain of a node.
+func (h *fakeHost) machine(t testing.TB, node string) *fakeMachine {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, hypervisor := range h.hypervisors {
+		if m := hypervisor.find(node); m != nil {
+			return m
+		}
+	}
+	t.Fatalf("node %q has no domain", node)
+	return nil
+}
+
+// step is a place where a test can stop a start.
+func (h *fakeHost) step(ctx context.Context, name string) error {
+	h.mu.Lock()
+	held := h.hold[name]
+	h.mu.Unlock()
+	select {
+	case h.reached <- name:
+	default:
+	}
+	if held == nil {
+		return nil
+	}
+	select {
+	case <-held:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	}
+}
+
+// holdAt stops a start at a step until its ctx ends.
+func (h *fakeHost) holdAt(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hold[name] = make(chan struct{})
+}
+
+func (h *fakeHost) Image(ctx context.Context, req image.Request, progress func(image.Event)) (*image.Image, error) {
+	if err := h.step(ctx, "image"); err != nil {
+		return nil, err
+	}
+	progress(image.Event{Image: req.Name, Stage: "download", Done: 1, Total: 2})
+	if h.failImage != nil {
+		return nil, h.failImage
+	}
+	return &image.Image{
+		Name: req.Name, Disk: filepath.Join(h.dir, "disk.qcow2"), Format: "qcow2", VirtualSize: 1 << 30,
+		Kernel: filepath.Join(h.dir, "vmlinuz"), Cmdline: "console=ttyS0",
+	}, nil
+}
+
+func (h *fakeHost) Images() []string { return []string{"debian-12"} }
+
+func (h *fakeHost) Accelerator(context.Context, []string) (accel, reason string) {
+	return "tcg", "this host is fake"
+}
+
+func (h *fakeHost) Hypervisor(ctx context.Context, dir string, _ *Account) (Hypervisor, error) {
+	if err := h.step(ctx, "hypervisor"); err != nil {
+		return nil, err
+	}
+	if h.failStart != nil {
+		return nil, h.failStart
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("the hypervisor's folder is missing: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	hypervisor := &fakeHypervisor{host: h}
+	h.hypervisors = append(h.hypervisors, hypervisor)
+	return hypervisor, nil
+}
+
+func (h *fakeHost) Overlay(ctx context.Context, path, _, _ string, size int64) error {
+	if err := h.step(ctx, "overlay"); err != nil {
+		return err
+	}
+	if h.failOverlay != nil {
+		return h.failOverlay
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.overlays = append(h.overlays, fmt.Sprintf("%s %d", filepath.Base(path), size))
+	return os.WriteFile(path, nil, 0o600)
+}
+
+// fakeHypervisor makes fakeMachines.
+type fakeHypervisor struct {
+	host *fakeHost
+
+	mu       sync.Mutex
+	machines []*fakeMachine
+	closed   bool
+}
+
+func (h *fakeHypervisor) Create(ctx context.Context, name, xml string) (Machine, error) {
+	if err := h.host.step(ctx, "create"); err != nil {
+		return nil, err
+	}
+	if h.host.failCreate != nil {
+		return nil, h.host.failCreate
+	}
+	_, node, _ := strings.Cut(name, "-")
+	m, err := newFakeMachine(h.host.plan(node), node, xml)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errors.New("the hypervisor is gone")
+	}
+	h.machines = append(h.machines, m)
+	m.powerUp()
+	return m, nil
+}
+
+func (h *fakeHypervisor) find(node string) *fakeMachine {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := len(h.machines) - 1; i >= 0; i-- {
+		if h.machines[i].node == node {
+			return h.machines[i]
+		}
+	}
+	return nil
+}
+
+func (h *fakeHypervisor) Close() error {
+	h.mu.Lock()
+	machines := h.machines
+	h.closed = true
+	h.mu.Unlock()
+	for _, m := range machines {
+		m.stop("the lab was closed")
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"go.uber.org/goleak"
+
+	"ionlab/internal/topology"
+)
+
+// patience bounds what takes milliseconds, or a few seconds on a busy machine with the race detector.
+const patience = 20 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// one and two are the topologies of most tests.
+const (
+	one = "metadata: {name: one}\nnodes: [{name: alice, memory_mb: 128}]"
+	two = "metadata: {name: two}\nnodes: [{name: alice, memory_mb: 128}, {name: bob, memory_mb: 128}]"
+)
+
+// bench is a lab on a fake host, and what it told.
+type bench struct {
+	*Lab
+	t    testing.TB
+	host *fakeHost
+
+	mu     sync.Mutex
+	events []Event
+}
+
+// newBench makes a lab that the test closes, and checks that nothing of it stays.
+func newBench(t testing.TB, text string, change func(*Config)) *bench {
+	t.Helper()
+	return newBenchIn(t, testDirs(t), text, change)
+}
+
+func newBenchIn(t testing.TB, dirs Dirs, text string, change func(*Config)) *bench {
+	t.Helper()
+	g := NewWithT(t)
+	topo, err := topology.Parse("test.yaml", []byte(text))
+	g.Expect(err).NotTo(HaveOccurred())
+	b := &bench{t: t, host: newFakeHost(t)}
+	cfg := Config{
+		Topology: topo, Dirs: dirs, Log: slog.New(slog.DiscardHandler), Host: b.host, Owner: "a test", Progress: b.progress,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	b.Lab, err = New(cfg)
+	g.Expect(err).NotTo(HaveOccurred())
+	b.findAccount = func() (*Account, error) { return nil, nil }
+	t.Cleanup(func() {
+		g := NewWithT(t)
+		g.Expect(b.Close()).To(Succeed())
+		g.Expect(files(t, dirs)).To(BeEmpty(), "what the lab left on disk")
+	})
+	return b
+}
+
+// testDirs are folders with short paths: those of sockets end at 107 bytes.
+func testDirs(t testing.TB) Dirs {
+	t.Helper()
+	root, err := os.MkdirTemp("", "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	return Dirs{Run: filepath.Join(root, "r"), State: filepath.Join(root, "s"), Cache: filepath.Join(root, "c")}
+}
+
+// files lists what is in the folders of running labs, but for the lock over them.
+func files(t testing.TB, dirs Dirs) []string {
+	t.Helper()
+	var found []string
+	for _, dir := range []string{dirs.Run, dirs.State} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if entry.Name() != ".lock" {
+				found = append(found, entry.Name())
+			}
+		}
+	}
+	return found
+}
+
+func (b *bench) progress(e Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = append(b.events, e)
+}
+
+// told are the lab's events so far, as "node: stage note".
+func (b *bench) told() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []string
+	for _, e := range b.events {
+		out = append(out, strings.TrimSpace(e.Node+": "+e.Stage+" "+e.Note))
+	}
+	return out
+}
+
+// up starts the lab, which must work.
+func (b *bench) up() {
+	b.t.Helper()
+	NewWithT(b.t).Expect(b.Start(within(b.t))).To(Succeed())
+}
+
+func (b *bench) node(name string) *Node {
+	b.t.Helper()
+	node, err := b.Node(name)
+	NewWithT(b.t).Expect(err).NotTo(HaveOccurred())
+	return node
+}
+
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// status of a node, for Eventually.
+func status(n *Node) func() string {
+	return func() string { text, _ := n.Status(); return text }
+}
