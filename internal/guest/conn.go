@@ -24,18 +24,21 @@ type conn struct {
 
 	// Guarded by Client.mu.
 	inUse int // sessions that are open or being opened
-	limit int // most sessions that sshd is believed to allow
+	open  int // those that sshd has granted
+	limit int // most sessions to have open or being opened
 }
 
 // wire notes that reading or writing failed before anybody above it can know, so that a channel that the peer closed
 // in order can be told from one that ended with the connection.
 type wire struct {
 	net.Conn
-	lost atomic.Bool
+	lost     atomic.Bool
+	received atomic.Int64 // bytes read so far
 }
 
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
+	w.received.Add(int64(n))
 	if err != nil {
 		w.lost.Store(true)
 	}
@@ -176,15 +179,30 @@ func (c *Client) keepAlive(k *conn) {
 			return
 		case <-tick.C:
 		}
-		answered := c.probe(k)
-		timeout := time.NewTimer(c.cfg.KeepAliveTimeout)
+		c.awaitAnswer(k)
+	}
+}
+
+// awaitAnswer probes once and closes the connection when nothing at all came back in time. An sshd that is busy with
+// many commands, in an emulated guest on a busy host, answers late, but it goes on sending.
+func (c *Client) awaitAnswer(k *conn) {
+	answered := c.probe(k)
+	timeout := time.NewTimer(c.cfg.KeepAliveTimeout)
+	defer timeout.Stop()
+	for {
+		before := k.wire.received.Load()
 		select {
 		case <-answered:
+			return
 		case <-k.dead:
+			return
 		case <-timeout.C:
-			k.closeWith(fmt.Errorf("the guest's sshd has not answered for %s", c.cfg.KeepAliveTimeout))
 		}
-		timeout.Stop()
+		if k.wire.received.Load() == before {
+			k.closeWith(fmt.Errorf("the guest's sshd has not answered for %s", c.cfg.KeepAliveTimeout))
+			return
+		}
+		timeout.Reset(c.cfg.KeepAliveTimeout)
 	}
 }
 

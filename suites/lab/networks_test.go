@@ -13,7 +13,7 @@ import (
 	. "ionlab/matchers"
 )
 
-var _ = Describe("Three machines on two networks", Ordered, Label("vm", "networks"), func() {
+var _ = Describe("Three machines on two networks", Ordered, ContinueOnFailure, Label("vm", "networks"), func() {
 	var left, middle, right *labtest.Node
 
 	BeforeAll(func(ctx SpecContext) {
