@@ -3,6 +3,8 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -31,8 +33,8 @@ func checkInit(text, wantID string) error {
 		return fmt.Errorf("read cloud-init's status.json: %w", err)
 	}
 	problems := result.V1.Errors
-	for name, raw := range status.V1 {
-		problems = append(problems, recoverable(name, raw)...)
+	for _, name := range slices.Sorted(maps.Keys(status.V1)) {
+		problems = append(problems, recoverable(name, status.V1[name])...)
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("cloud-init reports: %s", strings.Join(problems, "; "))
@@ -49,11 +51,11 @@ func recoverable(stage string, raw json.RawMessage) []string {
 		return nil // a field that is not a stage
 	}
 	var out []string
-	for severity, texts := range part.Recoverable {
+	for _, severity := range slices.Sorted(maps.Keys(part.Recoverable)) {
 		if severity == "DEPRECATED" {
 			continue // about the way the seed is written, not about what became of it
 		}
-		for _, text := range texts {
+		for _, text := range part.Recoverable[severity] {
 			out = append(out, fmt.Sprintf("%s (%s): %s", stage, severity, text))
 		}
 	}

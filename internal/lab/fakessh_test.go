@@ -32,7 +32,7 @@ type behaviour struct {
 	answers []answer
 }
 
-// answer is what a command with that text in it does.
+// answer is what a command with that text in it does. INSTANCE in out stands for the instance id of the seed.
 type answer struct {
 	match    string
 	out, err string
@@ -63,7 +63,7 @@ const (
 // healthy are the answers of a guest with nothing wrong. What is not among them is really run, by sh on this machine.
 func (g *fakeGuest) healthy() []answer {
 	return []answer{
-		{match: "result.json", out: g.identity.instance + "\n\n" + healthyResult + "\n" + healthyStatus},
+		{match: "result.json", out: "INSTANCE\n\n" + healthyResult + "\n" + healthyStatus},
 		{match: "/proc/sys/kernel/random/boot_id", out: g.bootID() + "\n"},
 		{match: "is-system-running", out: "running\n"},
 		{match: "systemctl reboot", before: g.machine.reboot},
@@ -134,7 +134,7 @@ func (g *fakeGuest) exec(ch ssh.Channel, line string, over <-chan struct{}) {
 		if m := mark.FindStringSubmatch(line); m != nil {
 			_, _ = io.WriteString(ch.Stderr(), "\x00ionlab "+m[1]+" 4242\x00\n")
 		}
-		_, _ = io.WriteString(ch, a.out)
+		_, _ = io.WriteString(ch, strings.ReplaceAll(a.out, "INSTANCE", g.identity.instance))
 		_, _ = io.WriteString(ch.Stderr(), a.err)
 		if a.before != nil {
 			a.before()
