@@ -119,7 +119,7 @@ func (p *Process) readRequests() {
 	}
 	p.cutOff = p.ch.conn.wire.lost.Load()
 	close(p.closed)
-	p.client.release(p.ch.conn)
+	p.client.ended(p.ch.conn)
 }
 
 // putStatus keeps the first status: a second one would contradict it.

@@ -12,9 +12,9 @@ import (
 // unlimited is the session limit of a connection that has not refused a session yet.
 const unlimited = 1 << 20
 
-// defaultMaxSessions is what OpenSSH allows on one connection unless configured (sshd_config(5), MaxSessions). A refusal
-// below it mostly means that sshd has not yet cleaned up a session that just ended.
-const defaultMaxSessions = 10
+// retryRefused is how long a connection on which sshd has refused a session counts as full, unless a session on it ends.
+// A refusal does not tell the limit: sshd may only not yet have cleaned up a session that just ended.
+const retryRefused = 100 * time.Millisecond
 
 // maxRefusals is how often sshd may refuse the only session of a connection before that is taken seriously.
 const maxRefusals = 50
@@ -36,6 +36,7 @@ func (c *Client) openSession(ctx context.Context, most int) (*session, error) {
 		}
 		ch, reqs, err := c.openChannel(ctx, k)
 		if err == nil {
+			c.opened(k)
 			return &session{Channel: ch, reqs: reqs, conn: k}, nil
 		}
 		if ctx.Err() != nil {
@@ -89,12 +90,36 @@ func (c *Client) openChannel(ctx context.Context, k *conn) (ssh.Channel, <-chan 
 	}
 }
 
-// refused learns the session limit of k from a refusal. It returns an error when another attempt makes no sense.
+// opened notes that sshd has granted a session; it may grant one more.
+func (c *Client) opened(k *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k.open++
+	k.limit = max(k.limit, k.open+1)
+}
+
+// ended notes that a session that sshd had granted is over.
+func (c *Client) ended(k *conn) {
+	c.mu.Lock()
+	k.open--
+	k.limit = max(k.limit, k.open+1)
+	c.mu.Unlock()
+	c.release(k)
+}
+
+// refused takes k for full until a session on it ends, or for a moment. It returns an error when another attempt makes
+// no sense.
 func (c *Client) refused(ctx context.Context, k *conn, attempt int, refusal error) error {
 	c.mu.Lock()
-	others := k.inUse
+	others := k.open
 	k.limit = max(others, 1)
 	c.mu.Unlock()
+	time.AfterFunc(retryRefused, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		k.limit = max(k.limit, k.open+1)
+		c.announce()
+	})
 	if others > 0 {
 		return nil
 	}
@@ -175,9 +200,6 @@ func (c *Client) release(k *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k.inUse--
-	if k.limit < defaultMaxSessions {
-		k.limit++ // A limit learned below the default was probably a session on its way out: try again.
-	}
 	c.announce()
 }
 

@@ -26,7 +26,7 @@ type testServer struct {
 	clientKey   ssh.Signer
 	home        string
 	env         []string
-	maxSessions int
+	maxSessions atomic.Int64
 	noStatus    atomic.Bool  // never report how a command ended
 	mute        atomic.Bool  // take requests and do nothing
 	dials       atomic.Int64 // connections accepted so far
@@ -34,6 +34,7 @@ type testServer struct {
 	wg    sync.WaitGroup
 	mu    sync.Mutex
 	conns map[net.Conn]bool
+	procs map[int]bool
 }
 
 // testKey is a key pair, as a signer and for writing to a file.
@@ -58,10 +59,11 @@ func newKey(t testing.TB) testKey {
 func newServer(t testing.TB) *testServer {
 	t.Helper()
 	s := &testServer{
-		hostKey: newKey(t), clientKey: newKey(t), home: t.TempDir(), maxSessions: 10, conns: map[net.Conn]bool{},
+		hostKey: newKey(t), clientKey: newKey(t), home: t.TempDir(), conns: map[net.Conn]bool{}, procs: map[int]bool{},
 		env: []string{"PATH=" + os.Getenv("PATH")},
 	}
-	t.Cleanup(func() { s.hangUp(); s.wg.Wait() })
+	s.maxSessions.Store(10)
+	t.Cleanup(func() { s.hangUp(); s.killAll(); s.wg.Wait() })
 	return s
 }
 
@@ -71,6 +73,15 @@ func (s *testServer) hangUp() {
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		_ = c.Close()
+	}
+}
+
+// killAll ends what the commands left running, as the end of the machine does.
+func (s *testServer) killAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pid := range s.procs {
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
 	}
 }
 
@@ -135,7 +146,7 @@ func (s *testServer) serve(raw net.Conn) {
 	})
 	var open atomic.Int64
 	for ch := range chans {
-		if open.Load() >= int64(s.maxSessions) {
+		if open.Load() >= s.maxSessions.Load() {
 			_ = ch.Reject(ssh.ConnectionFailed, "open failed")
 			continue
 		}
@@ -198,12 +209,18 @@ func (s *testServer) start(ch ssh.Channel, line string, work *sync.WaitGroup) (c
 	if err != nil {
 		return nil, outs, nil, err
 	}
+	s.mu.Lock()
+	s.procs[cmd.Process.Pid] = true
+	s.mu.Unlock()
 	work.Go(func() { _, _ = io.Copy(inWrite, ch); _ = inWrite.Close() })
 	var output sync.WaitGroup
 	output.Go(func() { _, _ = io.Copy(ch, outs[0]); _ = outs[0].Close() })
 	output.Go(func() { _, _ = io.Copy(ch.Stderr(), outs[1]); _ = outs[1].Close() })
 	watch = func() {
 		_ = cmd.Wait()
+		s.mu.Lock()
+		delete(s.procs, cmd.Process.Pid)
+		s.mu.Unlock()
 		if !s.noStatus.Load() {
 			s.report(ch, cmd)
 		}
