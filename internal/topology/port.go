@@ -9,7 +9,7 @@ import (
 
 // Port forwards a port of the host to a port of a node.
 type Port struct {
-	// Host is where the host listens; port 0 asks for a free one. It is loopback unless the file names an address.
+	// Host is where the host listens, always on loopback; port 0 asks for a free one.
 	Host netip.AddrPort
 	// Guest is the node's port.
 	Guest uint16
@@ -77,6 +77,12 @@ func parseHostAddr(text string) (netip.Addr, *complaint) {
 			"write an address such as 127.0.0.1 or [::1], or leave it out for loopback",
 		}
 	}
+	if !addr.IsLoopback() {
+		return netip.Addr{}, &complaint{
+			"address " + text + " would let other hosts into the lab",
+			"ports listen on loopback only: leave the address out, and forward from there yourself (ssh -L) where others need it",
+		}
+	}
 	return addr, nil
 }
 
@@ -93,10 +99,7 @@ func (p Port) clash(other Port) bool {
 	if p.Host.Port() == 0 || p.Host.Port() != other.Host.Port() || p.Protocol != other.Protocol {
 		return false
 	}
-	a, b := p.Host.Addr(), other.Host.Addr()
-	// A socket on :: takes IPv4 as well, as net.ipv6.bindv6only is 0 on ordinary hosts.
-	return a == b || a == netip.IPv6Unspecified() || b == netip.IPv6Unspecified() ||
-		a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
+	return p.Host.Addr() == other.Host.Addr()
 }
 
 // validatePorts looks for host ports that two nodes, or two machines of one node, would share.
