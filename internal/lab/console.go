@@ -85,7 +85,7 @@ func (c *console) scan(p []byte) {
 }
 
 func (c *console) check() {
-	if why := verdict(string(c.line)); why != "" && c.alarm != nil {
+	if why := verdict(plain(c.line)); why != "" && c.alarm != nil {
 		c.alarm(why)
 	}
 }
@@ -164,15 +164,34 @@ func plain(p []byte) string {
 	return strings.ToValidUTF8(out.String(), "?")
 }
 
-// skipEscape returns the index of the last byte of the escape sequence that begins at i (ECMA-48, 5.4).
+// skipEscape returns the index of the last byte of the escape sequence that begins at i (ECMA-48, 5.4 and 5.6). One
+// that is cut off ends before the next control character: it must not take a line's end along.
 func skipEscape(p []byte, i int) int {
-	if i+1 >= len(p) || p[i+1] != '[' {
-		return i + 1
+	i++
+	if i == len(p) || p[i] < 0x20 {
+		return i - 1
 	}
-	for i += 2; i < len(p); i++ {
-		if p[i] >= 0x40 && p[i] <= 0x7e {
-			return i
+	switch p[i] {
+	case '[':
+		for i++; i < len(p) && p[i] >= 0x20; i++ {
+			if p[i] >= 0x40 {
+				return i
+			}
 		}
+		return i - 1
+	case ']', 'P', 'X', '^', '_': // text for the terminal, such as a title, up to BEL or ESC and a backslash
+		for i++; i < len(p) && p[i] >= 0x20; i++ {
+		}
+		switch {
+		case i < len(p) && p[i] == 0x07:
+			return i
+		case i+1 < len(p) && p[i] == 0x1b && p[i+1] == '\\':
+			return i + 1
+		}
+		return i - 1
+	}
+	for i < len(p) && p[i] >= 0x20 && p[i] <= 0x2f { // as in the choice of a character set
+		i++
 	}
 	return i
 }
