@@ -121,6 +121,8 @@ func (n *Node) ignite(ctx context.Context) (*life, error) {
 	if l.guest, err = n.newGuest(l); err != nil {
 		return nil, err
 	}
+	// What an earlier boot printed and nobody has read yet is not this one's. There is no file before the first boot.
+	_ = n.console.read()
 	n.console.reset()
 	n.mu.Lock()
 	n.xml, n.life, n.stages = xml, l, nil

@@ -29,14 +29,18 @@ type StageError struct {
 	Tail  []string // of the console
 }
 
-// Error tells the stage, the cause, a hint and the last lines of the console.
+// Error tells the stage, the cause, a hint and the last lines of the console. The death of a machine speaks for itself:
+// the stage's hint would mislead.
 func (e *StageError) Error() string {
 	text := fmt.Sprintf("node %q: stage %q: %v", e.Node, e.Stage, e.Err)
+	var dead *DeadError
+	if errors.As(e.Err, &dead) {
+		return text
+	}
 	if e.Hint != "" {
 		text += "\nhint: " + e.Hint
 	}
-	var dead *DeadError
-	if len(e.Tail) > 0 && !errors.As(e.Err, &dead) {
+	if len(e.Tail) > 0 {
 		text += "\nlast lines of its console:\n" + indent(e.Tail)
 	}
 	return text
