@@ -34,6 +34,8 @@ type Cmd struct {
 	Timeout time.Duration
 	// MaxOutput is how many bytes of each stream the Result keeps; more is read and dropped. 0 means 64 MiB.
 	MaxOutput int64
+
+	dropStdout bool // the Result need not keep the standard output
 }
 
 // defaultMaxOutput bounds what a Result keeps of each stream.

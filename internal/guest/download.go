@@ -94,7 +94,7 @@ func (c *Client) unpackFrom(ctx context.Context, src, tmp string) (kind string, 
 		result <- err
 	})
 	cmd := c.guestCmd(packForHost, trimSlashes(src))
-	cmd.Stdout, cmd.MaxOutput = writer, 1
+	cmd.Stdout, cmd.dropStdout = writer, true
 	res, err := c.runWith(ctx, cmd, nil)
 	_ = writer.Close()
 	unpackErr := <-result

@@ -58,6 +58,9 @@ func errnoTexts() []syscall.Errno {
 // cause finds the errno in what a tool said.
 func cause(said string) error {
 	lower := strings.ToLower(said)
+	if strings.Contains(lower, "cannot create directory") && strings.Contains(lower, syscall.EEXIST.Error()) {
+		return syscall.ENOTDIR // A file stands where a folder above the target would have to be.
+	}
 	for _, errno := range errnoTexts() {
 		if strings.Contains(lower, errno.Error()) {
 			return errno
@@ -144,7 +147,7 @@ func (c *Client) ReadFile(ctx context.Context, name string) ([]byte, error) {
 		}
 		var out bytes.Buffer
 		cmd := c.guestCmd(`case $1 in -*) set -- "./$1" ;; esac; exec cat -- "$1"`, name)
-		cmd.Stdout, cmd.MaxOutput = &out, 1
+		cmd.Stdout, cmd.dropStdout = &out, true
 		res, err := c.runWith(ctx, cmd, nil)
 		if err != nil {
 			return err

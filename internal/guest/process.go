@@ -56,6 +56,9 @@ func (c *Client) newProcess(ctx context.Context, ch *session, cmd Cmd, l *launch
 		refused: make(chan error, 1), stop: make(chan error), eof: make(chan struct{}),
 		closed: make(chan struct{}), done: make(chan struct{}),
 	}
+	if cmd.dropStdout {
+		p.out.limit = 0
+	}
 	var readers sync.WaitGroup
 	readers.Add(2)
 	c.wg.Go(func() { defer readers.Done(); p.readStdout() })

@@ -254,6 +254,31 @@ func TestOutputWrittenJustBeforeTheExitIsComplete(t *testing.T) {
 	})
 }
 
+// slowWriter needs longer for a write than a guest may be quiet.
+type slowWriter struct {
+	bytes.Buffer
+	each time.Duration
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	time.Sleep(w.each)
+	return w.Buffer.Write(p)
+}
+
+func TestSlowSinkLosesNothing(t *testing.T) {
+	for name, each := range map[string]time.Duration{"steady": 40 * time.Millisecond, "very slow": quietTime + 50*time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c := newClient(t, newServer(t).config())
+			sink := &slowWriter{each: each}
+			res, err := c.Run(soon(t), Cmd{Shell: "sleep 60 & head -c 1000000 /dev/zero", Stdout: sink})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(res.StdoutBytes()).To(HaveLen(1000000))
+			g.Expect(sink.Len()).To(Equal(1000000))
+		})
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, c *Client, _ string) {
 		g := NewWithT(t)

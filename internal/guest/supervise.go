@@ -9,15 +9,6 @@ import (
 	"time"
 )
 
-// How the end of the output is found when something in the guest holds it open after the program's exit.
-const (
-	quietTime    = 200 * time.Millisecond // no output for that long
-	quietProbes  = 2                      // and then sshd answers that often without any coming
-	drainTime    = 2 * time.Second        // or the output never stops for that long
-	drainProbes  = 16                     // and then sshd answers that often: more than one pipe and one buffer full
-	settlingTime = 20 * time.Millisecond  // for what has arrived to pass through our own goroutines
-)
-
 // supervise leads the process to its end and publishes the outcome.
 func (p *Process) supervise(ctx context.Context) {
 	var expired <-chan time.Time
@@ -83,13 +74,13 @@ func (p *Process) whyNoResult(e exit) error {
 	select {
 	case <-p.announced:
 	default:
+		detail := fmt.Sprintf("the login shell ended with code %d before the program started", e.code)
 		select {
 		case <-p.eof:
-		case <-time.After(quietTime):
-			return &LaunchError{Stage: "shell", Detail: fmt.Sprintf("the login shell ended with code %d before the program started", e.code)}
+			detail += ": " + p.preamble
+		default:
 		}
-		return &LaunchError{Stage: "shell", Detail: fmt.Sprintf(
-			"the login shell ended with code %d before the program started: %s", e.code, p.preamble)}
+		return &LaunchError{Stage: "shell", Detail: detail}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,69 +94,6 @@ func (p *Process) whyNoResult(e exit) error {
 			"pass the data through Stdin or a file", len(p.launch.input), syscall.E2BIG)
 	}
 	return nil
-}
-
-// drain takes the output that is still under way after the exit. The end of the output is the end of the channel; where
-// a background process holds that open, it is when sshd, asked again, has no more to send. It reports whether the
-// process was given up meanwhile.
-func (p *Process) drain(ctx context.Context) (gone bool) {
-	quiet := time.NewTimer(quietTime)
-	defer quiet.Stop()
-	enough := time.NewTimer(drainTime)
-	defer enough.Stop()
-	var silence, last <-chan struct{}
-	var before int64
-	eof, closed := p.eof, p.closed
-	for eof != nil || closed != nil {
-		select {
-		case <-eof:
-			eof = nil
-		case <-closed:
-			closed = nil
-		case <-p.activity:
-			quiet.Reset(quietTime)
-		case <-quiet.C:
-			before, _ = p.progress()
-			silence = p.probes(quietProbes)
-		case <-silence:
-			silence = nil
-			if now, busy := p.progress(); now == before && !busy {
-				return false
-			}
-			quiet.Reset(quietTime)
-		case <-enough.C:
-			last = p.probes(drainProbes)
-		case <-last:
-			return false
-		case cause := <-p.stop:
-			p.abort(ctx, cause)
-			return true
-		case <-p.client.cfg.Dead:
-			p.machineDied()
-			return true
-		}
-	}
-	return false
-}
-
-// progress adds up both streams.
-func (p *Process) progress() (total int64, busy bool) {
-	out, outBusy := p.out.progress()
-	err, errBusy := p.err.progress()
-	return out + err, outBusy || errBusy
-}
-
-// probes returns a channel that is closed when sshd has answered n times.
-func (p *Process) probes(n int) <-chan struct{} {
-	answered := make(chan struct{})
-	p.client.wg.Go(func() {
-		defer close(answered)
-		for range n {
-			<-p.client.probe(p.ch.conn)
-		}
-		<-time.After(settlingTime)
-	})
-	return answered
 }
 
 // lost handles a channel that ended without an exit status.

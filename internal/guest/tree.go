@@ -98,7 +98,7 @@ type packer struct {
 
 // pack writes the tree as a tar stream, the list of digests last.
 func (t tree) pack(w io.Writer) error {
-	p := &packer{out: bufio.NewWriterSize(w, 256<<10), buf: make([]byte, 256<<10)}
+	p := &packer{out: bufio.NewWriterSize(w, copyBuffer), buf: make([]byte, copyBuffer)}
 	p.tar = tar.NewWriter(p.out)
 	var err error
 	if t.file != nil {

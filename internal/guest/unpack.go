@@ -22,8 +22,8 @@ const (
 
 // unpackStream unpacks what packForHost sends into dir/content. An end of the stream that comes too early is
 // io.ErrUnexpectedEOF: the guest then says why.
-func unpackStream(r io.Reader, dir string) (kind string, err error) {
-	in := bufio.NewReaderSize(r, 256<<10)
+func unpackStream(r io.Reader, dir string) (kind string, _ error) {
+	in := bufio.NewReaderSize(r, copyBuffer)
 	line, err := in.ReadSlice('\n')
 	if err != nil {
 		return "", unexpected(err)
@@ -33,12 +33,13 @@ func unpackStream(r io.Reader, dir string) (kind string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
+	defer root.Close() // It holds a folder open and nothing else.
 	switch kind {
 	case kindPlain:
-		return kind, writeEntry(root, treeContent, &tar.Header{Mode: 0o644}, in)
+		u := &unpacker{root: root, buf: make([]byte, copyBuffer)}
+		return kind, u.writeFile(treeContent, &tar.Header{Mode: 0o644}, in)
 	case kindFile, kindFolder:
-		u := &unpacker{root: root, kind: kind}
+		u := &unpacker{root: root, kind: kind, buf: make([]byte, copyBuffer)}
 		if err := u.unpack(tar.NewReader(in)); err != nil {
 			return kind, err
 		}
@@ -62,7 +63,11 @@ type unpacker struct {
 	kind    string
 	folders []*tar.Header // their modes and times are set last, when nothing more is written into them
 	seen    bool
+	buf     []byte
 }
+
+// copyBuffer is the size of the buffers that files are copied with.
+const copyBuffer = 256 << 10
 
 func (u *unpacker) unpack(stream *tar.Reader) error {
 	for {
@@ -110,7 +115,7 @@ func (u *unpacker) entry(header *tar.Header, body io.Reader) error {
 		}
 		u.folders = append(u.folders, header)
 	case tar.TypeReg, tar.TypeGNUSparse:
-		err = writeEntry(u.root, name, header, body)
+		err = u.writeFile(name, header, body)
 	case tar.TypeSymlink:
 		_ = u.root.Remove(name)
 		err = u.root.Symlink(header.Linkname, name)
@@ -144,26 +149,31 @@ func (u *unpacker) place(name string) (string, error) {
 	return filepath.Join(treeContent, clean), nil
 }
 
-// writeEntry writes one file, with holes where it is zero. The name is taken by a new file, never through a link.
-func writeEntry(root *os.Root, name string, header *tar.Header, body io.Reader) error {
-	_ = root.Remove(name)
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// writeFile writes one file, with holes where it is zero. The name is taken by a new file, never through a link.
+func (u *unpacker) writeFile(name string, header *tar.Header, body io.Reader) error {
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	f, err := u.root.OpenFile(name, flags, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		if err = u.root.Remove(name); err == nil {
+			f, err = u.root.OpenFile(name, flags, 0o600)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	out := &sparseWriter{f: f}
-	_, err = io.CopyBuffer(out, struct{ io.Reader }{body}, make([]byte, 256<<10))
+	_, err = io.CopyBuffer(out, struct{ io.Reader }{body}, u.buf)
 	if err == nil {
 		err = out.finish()
 	}
 	if err == nil {
 		err = f.Chmod(header.FileInfo().Mode().Perm())
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil || header.ModTime.IsZero() {
 		return err
 	}
-	if header.ModTime.IsZero() {
-		return nil
-	}
-	return root.Chtimes(name, time.Time{}, header.ModTime)
+	return u.root.Chtimes(name, time.Time{}, header.ModTime)
 }
