@@ -6,24 +6,18 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"ionlab/internal/artifact"
 	"ionlab/internal/lab"
 	"ionlab/internal/topology"
 )
 
 // deadLook is how often up looks for nodes that died. Nothing waits for the answer but a person.
 const deadLook = 500 * time.Millisecond
-
-// evidenceLimit bounds the taking of evidence of a start that failed.
-const evidenceLimit = 2 * time.Minute
 
 func (a *app) upCmd() *cobra.Command {
 	var artifacts string
@@ -144,46 +138,6 @@ func (s *session) keep(change func()) {
 	change()
 }
 
-// describe prints how to reach the nodes.
-func (s *session) describe() error {
-	id, nodes := s.lab.ID(), s.lab.Nodes()
-	var out strings.Builder
-	fmt.Fprintf(&out, "lab %s (%s) is up after %s\n", id, s.lab.Topology().Metadata.Name, elapsed(s.lab.Took()))
-	s.keep(func() { fmt.Fprintf(&out, "%s\n\n", s.accel) })
-	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tADDRESSES")
-	for _, node := range nodes {
-		var links []string
-		for _, link := range node.Spec().Links {
-			links = append(links, link.Network+" "+link.Addr.Addr().String())
-		}
-		fmt.Fprintf(table, "%s\t%s\n", node.Name(), strings.Join(links, ", "))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	s.keep(func() {
-		for _, port := range s.ports {
-			fmt.Fprintf(&out, "%s\n", port)
-		}
-	})
-	first, me := nodes[0].Name(), shellWord(s.name)
-	fmt.Fprintf(&out, "\nssh_config: %s\n\n", s.lab.SSHConfig())
-	for _, line := range []string{
-		fmt.Sprintf("%s ssh %s %s", me, id, first),
-		fmt.Sprintf("%s exec %s %s -- uname -a", me, id, first),
-		fmt.Sprintf("%s cp FILE %s:%s:/tmp/", me, id, first),
-		fmt.Sprintf("%s console %s %s", me, id, first),
-		fmt.Sprintf("ssh -F %s %s", shellWord(s.lab.SSHConfig()), first),
-		fmt.Sprintf("%s down %s", me, id),
-	} {
-		fmt.Fprintf(&out, "  %s\n", line)
-	}
-	fmt.Fprintf(&out, "\n^C ends the lab.\n")
-	_, err := fmt.Fprint(s.out, out.String())
-	return err
-}
-
 // watch tells of nodes that die, until the end is asked for.
 func (s *session) watch(ctx context.Context) {
 	ticker := time.NewTicker(deadLook)
@@ -204,25 +158,5 @@ func (s *session) watch(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-	}
-}
-
-// keepEvidence writes what is known of the lab where the caller wants it. That it could not be taken is told only: what
-// went wrong before counts more.
-func (s *session) keepEvidence(ctx context.Context, what string) {
-	if s.artifacts == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, evidenceLimit)
-	defer cancel()
-	dir, err := artifact.Create(s.artifacts, s.lab.Topology().Metadata.Name, what)
-	if err == nil {
-		err = s.lab.Collect(ctx, dir, time.Time{})
-		path, e := filepath.Abs(dir.Path())
-		err = errors.Join(err, e)
-		fmt.Fprintf(s.err, "artifacts: %s\n", path)
-	}
-	if err != nil {
-		fmt.Fprintf(s.err, "labtest: %v\n", err)
 	}
 }
