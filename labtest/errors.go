@@ -2,7 +2,6 @@ package labtest
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/onsi/gomega"
 
@@ -13,11 +12,8 @@ import (
 // Source: gomega's StopTrying.
 func hopeless(err error) error {
 	var dead *lab.DeadError
-	switch {
-	case errors.As(err, &dead):
-		return gomega.StopTrying(fmt.Sprintf("node %q is dead", dead.Node)).Wrap(err)
-	case errors.Is(err, lab.ErrClosed):
-		return gomega.StopTrying("the lab is closed").Wrap(err)
+	if errors.As(err, &dead) || errors.Is(err, lab.ErrClosed) {
+		return gomega.StopTrying("no later try can succeed").Wrap(err)
 	}
 	return err
 }

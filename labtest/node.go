@@ -54,8 +54,8 @@ func (n *Node) Run(ctx context.Context, cmd Cmd) (*Result, error) {
 	return &Result{res}, nil
 }
 
-// Start starts a command and returns while it runs. ctx bounds the command, not just its start: when ctx ends the
-// command is killed. Give it the suite's context, or lab.Context(), to let it outlive a spec node.
+// Start starts a command and returns while it runs. ctx bounds the start only: the command outlives the spec node that
+// started it. End it with DeferCleanup(cmd.Kill); what still runs when the lab ends, ends with it.
 func (n *Node) Start(ctx context.Context, cmd Cmd) (*Command, error) {
 	g, err := n.inner.Guest()
 	if err != nil {

@@ -21,7 +21,7 @@ func (r *Result) Stderr() string { return r.inner.Stderr() }
 // Duration is the time from the request to the exit status, as seen from the host.
 func (r *Result) Duration() time.Duration { return r.inner.Duration() }
 
-// Signal is the name of the signal that ended the program, such as "KILL"; empty if it exited by itself.
+// Signal is the name of the signal that ended the program, such as "SIGKILL"; empty if it exited by itself.
 func (r *Result) Signal() string { return r.inner.Signal() }
 
 // Command is what was run, quoted for a shell and shortened.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 
 	"ionlab/internal/guest"
 )
@@ -28,15 +29,24 @@ func putOrUpload(ctx context.Context, g *guest.Client, file guest.File) error {
 	if !info.IsDir() {
 		return g.Put(ctx, file)
 	}
-	if err := g.Upload(ctx, file.Src, file.Dst); err != nil || file.Owner == "" {
+	if err := g.Upload(ctx, file.Src, file.Dst); err != nil {
 		return err
 	}
-	res, err := g.Run(ctx, guest.Cmd{Argv: []string{"chown", "-R", "--", file.Owner, file.Dst}})
+	// What lies in the folder keeps the modes it has on the host.
+	if err := succeed(ctx, g, "chmod", "--", fmt.Sprintf("%#o", file.Mode.Perm()), file.Dst); err != nil || file.Owner == "" {
+		return err
+	}
+	return succeed(ctx, g, "chown", "-R", "--", file.Owner, file.Dst)
+}
+
+// succeed runs a command that has to succeed.
+func succeed(ctx context.Context, g *guest.Client, argv ...string) error {
+	res, err := g.Run(ctx, guest.Cmd{Argv: argv})
 	if err != nil {
 		return err
 	}
 	if res.ExitCode() != 0 {
-		return fmt.Errorf("give %s to %s: %s", file.Dst, file.Owner, res.Stderr())
+		return fmt.Errorf("%q: %s", argv, strings.TrimSpace(res.Stderr()))
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func probeKVM(ctx context.Context, cfg AccelConfig) (Verdict, bool) {
 	case ctx.Err() != nil:
 		return Verdict{TCG, "the probe of KVM was cancelled"}, false
 	case strings.Contains(out, "Permission denied"):
-		return Verdict{TCG, "/dev/kvm is closed to the user that runs QEMU (add that user to the group of /dev/kvm, or chmod it 0666)"}, true
+		return Verdict{TCG, "/dev/kvm is closed to the user that runs QEMU (add that user to the group of /dev/kvm, or chmod it 0666)"}, false
 	}
 	return Verdict{TCG, fmt.Sprintf("KVM is there but does not run a stock kernel: %v; QEMU said: %s", err, lastLine(out))}, true
 }

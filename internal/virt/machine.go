@@ -69,14 +69,23 @@ func (m *Machine) domain() (*libvirt.Domain, error) {
 	return m.dom, nil
 }
 
+func (m *Machine) isStopped() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stopped
+}
+
 // Do asks libvirt for a change of power state.
 func (m *Machine) Do(ctx context.Context, action lab.Action) error {
 	dom, err := m.domain()
+	if err != nil && m.isStopped() && (action == lab.Shutdown || action == lab.PowerOff) {
+		return nil // it is what was asked for
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", action, err)
 	}
 	calls := map[lab.Action]func() error{
-		lab.Shutdown: func() error { return dom.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_ACPI_POWER_BTN) },
+		lab.Shutdown: func() error { return gone(dom.ShutdownFlags(libvirt.DOMAIN_SHUTDOWN_ACPI_POWER_BTN)) },
 		lab.PowerOff: func() error { return gone(dom.DestroyFlags(libvirt.DOMAIN_DESTROY_DEFAULT)) },
 		lab.Reset:    func() error { return dom.Reset(0) },
 		lab.Pause:    dom.Suspend,

@@ -34,7 +34,9 @@ var _ = Describe("labtest up, beside another owner of the same topology", Ordere
 		Eventually(session).Within(time.Minute).Should(gexec.Exit())
 		return session
 	}
-	sshConfig := func() string { return filepath.Join(filepath.Dir(filepath.Dir(ours.Lab().SSHConfig())), id, "ssh_config") }
+	sshConfig := func() string {
+		return filepath.Join(filepath.Dir(filepath.Dir(ours.Lab().SSHConfig())), id, "ssh_config")
+	}
 
 	BeforeAll(func(ctx SpecContext) {
 		var err error

@@ -84,7 +84,7 @@ func commandSpecs() {
 	It("tells the signal that ended a program", func(ctx SpecContext) {
 		res, err := bench.Exec(ctx, "sh", "-c", "kill -SEGV $$")
 		Expect(err).NotTo(HaveOccurred())
-		Expect(res.Signal()).To(Equal("SEGV"))
+		Expect(res.Signal()).To(Equal("SIGSEGV"))
 		Expect(res.ExitCode()).To(Equal(128 + 11))
 	}, NodeTimeout(time.Minute))
 

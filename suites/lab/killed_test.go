@@ -17,12 +17,13 @@ import (
 var _ = Describe("A test process that is killed with SIGKILL", Ordered, Label("vm", "killed"), func() {
 	var labtestBin, victimBin string
 
-	BeforeAll(func() {
+	BeforeAll(func(ctx SpecContext) {
 		var err error
 		labtestBin, err = gexec.Build("ionlab/cmd/labtest")
 		Expect(err).NotTo(HaveOccurred())
-		victimBin, err = gexec.CompileTest("ionlab/suites/lab/testdata/victim")
-		Expect(err).NotTo(HaveOccurred())
+		victimBin = filepath.Join(GinkgoT().TempDir(), "victim.test")
+		out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", victimBin, "./testdata/victim").CombinedOutput()
+		Expect(err).NotTo(HaveOccurred(), string(out))
 	}, NodeTimeout(10*time.Minute))
 
 	DescribeTable("leaves no process, and on disk what gc removes", func(ctx SpecContext, after time.Duration) {
