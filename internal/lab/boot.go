@@ -32,8 +32,11 @@ func (n *Node) place(int) {
 	if l.cfg.Console != nil {
 		sink = l.cfg.Console(n.Name())
 	}
-	n.console = newConsole(n.files.log, sink, n.alarm)
-	l.consoles.add(n.console)
+	console := newConsole(n.files.log, sink, n.alarm)
+	n.mu.Lock()
+	n.console = console
+	n.mu.Unlock()
+	l.consoles.add(console)
 }
 
 // start makes the node's disks, its domain, and waits until it is ready and has what the topology deploys.
@@ -113,6 +116,10 @@ func (n *Node) interfaces() []seed.Interface {
 
 // ignite creates the node's domain and begins to watch it.
 func (n *Node) ignite(ctx context.Context) (*life, error) {
+	hypervisor, err := n.lab.running()
+	if err != nil {
+		return nil, err
+	}
 	xml, err := n.domainXML()
 	if err != nil {
 		return nil, err
@@ -124,16 +131,18 @@ func (n *Node) ignite(ctx context.Context) (*life, error) {
 	// What an earlier boot printed and nobody has read yet is not this one's. There is no file before the first boot.
 	_ = n.console.read()
 	n.console.reset()
-	n.mu.Lock()
-	n.xml, n.life, n.stages = xml, l, nil
-	n.mu.Unlock()
-	if l.machine, err = n.lab.hypervisor.Create(ctx, n.domainName(), xml); err != nil {
-		n.mu.Lock()
-		n.life = nil
-		n.mu.Unlock()
+	if err := n.enter(l, xml); err != nil {
 		return nil, errors.Join(err, l.guest.Close())
 	}
-	n.watchers.Go(func() { n.watch(l) })
+	machine, err := hypervisor.Create(ctx, n.domainName(), xml)
+	if err != nil {
+		n.leave(l)
+		return nil, errors.Join(err, l.guest.Close())
+	}
+	l.begin(machine)
+	if !n.follow(l) {
+		return nil, ErrClosed // and the hypervisor took the machine along
+	}
 	return l, nil
 }
 

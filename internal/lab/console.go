@@ -122,6 +122,9 @@ func (c *console) reset() {
 
 // last returns the last n lines, without terminal control.
 func (c *console) last(n int) []string {
+	if c == nil {
+		return nil
+	}
 	c.mu.Lock()
 	text := plain(c.tail)
 	c.mu.Unlock()

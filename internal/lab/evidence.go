@@ -69,9 +69,11 @@ func (n *Node) collect(ctx context.Context, dir *artifact.Dir, since time.Time, 
 	if l == nil || l.err() != nil {
 		return
 	}
-	if seen, err := l.machine.Inspect(ctx); err == nil {
-		save("domain-live.xml", smallArtifact, text(seen.XML))
-		save("qemu-command.txt", smallArtifact, text(seen.Command+"\n"))
+	if machine := l.domain(); machine != nil {
+		if seen, err := machine.Inspect(ctx); err == nil {
+			save("domain-live.xml", smallArtifact, text(seen.XML))
+			save("qemu-command.txt", smallArtifact, text(seen.Command+"\n"))
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, evidenceLimit)
 	defer cancel()

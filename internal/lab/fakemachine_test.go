@@ -132,7 +132,10 @@ func (m *fakeMachine) Do(_ context.Context, action Action) error {
 	m.mu.Lock()
 	stopped := m.stopped
 	m.mu.Unlock()
-	if stopped {
+	switch {
+	case stopped && (action == Shutdown || action == PowerOff):
+		return nil
+	case stopped:
 		return errors.New("the domain is not running")
 	}
 	switch action {

@@ -15,6 +15,7 @@ type Hypervisor interface {
 // Machine is one running domain.
 type Machine interface {
 	// Do asks for a change of power state. It returns when the hypervisor accepted it, not when the guest obeyed.
+	// To shut down or power off a machine that has stopped is no error.
 	Do(ctx context.Context, action Action) error
 	// Inspect tells what the hypervisor runs, for evidence.
 	Inspect(ctx context.Context) (Inspection, error)

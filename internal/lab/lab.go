@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -158,6 +159,19 @@ func (l *Lab) Dial(ctx context.Context, node string, port uint16) (net.Conn, err
 		return nil, fmt.Errorf("dial node %q: %w", node, ErrClosed)
 	}
 	return l.fabric.Dial(ctx, node, port)
+}
+
+// running returns the hypervisor, or why there is none.
+func (l *Lab) running() (Hypervisor, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, ErrClosed
+	case l.hypervisor == nil:
+		return nil, errors.New("the lab was not started")
+	}
+	return l.hypervisor, nil
 }
 
 func (l *Lab) isClosed() bool {

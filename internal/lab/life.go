@@ -8,11 +8,11 @@ import (
 
 // life is one run of a node's domain, from power on to power off. Its death ends every wait on the node.
 type life struct {
-	machine Machine
-	guest   *guest.Client
-	over    chan struct{} // closed when the domain has stopped, asked or not
+	guest *guest.Client
+	over  chan struct{} // closed when the domain has stopped, asked or not
 
 	mu       sync.Mutex
+	machine  Machine // nil until it is created
 	dead     chan struct{}
 	cause    error
 	expected bool // a stop was asked for
@@ -52,6 +52,30 @@ func (l *life) isExpected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.expected
+}
+
+// domain is the life's machine; nil until it is created.
+func (l *life) domain() Machine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.machine
+}
+
+// begin records the machine.
+func (l *life) begin(machine Machine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.machine = machine
+}
+
+// ended tells whether the domain has stopped.
+func (l *life) ended() bool {
+	select {
+	case <-l.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // end marks that the domain has stopped.

@@ -83,7 +83,12 @@ func (n *Node) Addr(network string) (netip.Addr, error) {
 }
 
 // ConsoleLines returns the last lines of the serial console.
-func (n *Node) ConsoleLines(count int) []string { return n.console.last(count) }
+func (n *Node) ConsoleLines(count int) []string {
+	n.mu.Lock()
+	console := n.console
+	n.mu.Unlock()
+	return console.last(count)
+}
 
 // Guest returns the way into the running guest. It fails while the node is off or after it died.
 func (n *Node) Guest() (*guest.Client, error) {
@@ -117,10 +122,42 @@ func (n *Node) setStatus(status string) {
 	n.status, n.since = status, time.Now()
 }
 
+// enter makes l the node's life; there must be no other.
+func (n *Node) enter(l *life, xml string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.life != nil {
+		return errors.New("it runs")
+	}
+	n.xml, n.life, n.stages = xml, l, nil
+	return nil
+}
+
+// leave ends l as the node's life, unless that is another one already.
+func (n *Node) leave(l *life) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.life != l {
+		return false
+	}
+	n.life = nil
+	return true
+}
+
+// follow begins to watch the machine of l, unless the node was closed meanwhile: then nobody waits for a watcher.
+func (n *Node) follow(l *life) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.life == l {
+		n.watchers.Go(func() { n.watch(l) })
+	}
+	return n.life == l
+}
+
 // watch follows the life's domain until it has stopped.
 func (n *Node) watch(l *life) {
 	defer l.end()
-	for change := range l.machine.Changes() {
+	for change := range l.domain().Changes() {
 		n.lab.log.Debug("domain event", "node", n.Name(), "state", change.State, "reason", change.Reason)
 		switch change.State {
 		case Stopped:
@@ -150,13 +187,11 @@ func (n *Node) kill(l *life, cause string) {
 // alarm is called by the console when it shows that the guest is lost.
 func (n *Node) alarm(why string) {
 	n.mu.Lock()
-	l := n.life
-	n.mu.Unlock()
-	if l == nil || l.err() != nil {
-		return
+	defer n.mu.Unlock()
+	if l := n.life; l != nil && l.err() == nil {
+		// The console is locked by its caller, and its last lines are wanted in the error.
+		n.watchers.Go(func() { n.kill(l, why) })
 	}
-	// The console is locked by its caller, and its last lines are wanted in the error.
-	n.watchers.Go(func() { n.kill(l, why) })
 }
 
 func (n *Node) close() error {

@@ -25,24 +25,32 @@ func (n *Node) Reboot(ctx context.Context) error {
 		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
 	}
 	n.setStatus("rebooting")
+	if err := n.restart(ctx, l, before); err != nil {
+		if l.err() == nil {
+			n.setStatus("failed at reboot")
+		}
+		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
+	}
+	return n.settle(ctx, l, n.rebootStages())
+}
+
+// restart asks the guest to restart and waits for its new boot. Until then the end of its domain is no death.
+func (n *Node) restart(ctx context.Context, l *life, before string) error {
 	l.expect(true)
 	defer l.expect(false)
 	// The connection may go down before the answer comes: only a command that ran and failed is an error.
 	res, err := l.guest.Run(ctx, guest.Cmd{Argv: []string{"systemctl", "reboot"}, Timeout: time.Minute})
 	if err == nil && res.ExitCode() != 0 && res.Signal() == "" {
-		return fmt.Errorf("reboot node %q: systemctl reboot exited with %d: %s", n.Name(), res.ExitCode(), res.Stderr())
+		return fmt.Errorf("systemctl reboot exited with %d: %s", res.ExitCode(), strings.TrimSpace(res.Stderr()))
 	}
-	if err := n.awaitNewBoot(ctx, l, before); err != nil {
-		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
-	}
-	return n.settle(ctx, l, n.rebootStages())
+	return n.awaitNewBoot(ctx, l, before)
 }
 
 func (n *Node) awaitNewBoot(ctx context.Context, l *life, before string) error {
 	limit := n.lab.limits.Boot
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no new boot within %s", limit))
 	defer cancel()
-	return poll.Until(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+	return keepTrying(ctx, 50*time.Millisecond, func(ctx context.Context) error {
 		select {
 		case <-l.over:
 			n.kill(l, "the domain stopped instead of starting again")
@@ -94,8 +102,12 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 	if l == nil {
 		return nil // it is off
 	}
+	machine := l.domain()
+	if machine == nil {
+		return fmt.Errorf("%s node %q: its domain is being created", action, n.Name())
+	}
 	l.expect(true)
-	if err := l.machine.Do(ctx, action); err != nil && l.err() == nil {
+	if err := machine.Do(ctx, action); err != nil && l.err() == nil {
 		l.expect(false)
 		return err
 	}
@@ -107,10 +119,9 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 		l.expect(false)
 		return fmt.Errorf("%s node %q: the guest still runs: %w (PowerOff does not ask it)", action, n.Name(), context.Cause(ctx))
 	}
-	n.mu.Lock()
-	n.life = nil
-	n.mu.Unlock()
-	n.setStatus(status)
+	if n.leave(l) {
+		n.setStatus(status)
+	}
 	if err := l.guest.Close(); err != nil {
 		n.lab.log.Debug("close the connection of a stopped node", "node", n.Name(), "err", err)
 	}
@@ -144,7 +155,7 @@ func (n *Node) Pause(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pause: %w", err)
 	}
-	return l.machine.Do(ctx, Pause)
+	return n.do(ctx, l, Pause)
 }
 
 // Resume lets a paused node run on.
@@ -153,5 +164,13 @@ func (n *Node) Resume(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("resume: %w", err)
 	}
-	return l.machine.Do(ctx, Resume)
+	return n.do(ctx, l, Resume)
+}
+
+func (n *Node) do(ctx context.Context, l *life, action Action) error {
+	machine := l.domain()
+	if machine == nil {
+		return fmt.Errorf("%s node %q: its domain is being created", action, n.Name())
+	}
+	return machine.Do(ctx, action)
 }

@@ -40,7 +40,7 @@ func (n *Node) settle(ctx context.Context, l *life, stages []stage) error {
 		n.setStatus("waiting for " + s.name)
 		n.lab.tell(Event{Node: n.Name(), Stage: "waiting for " + s.name})
 		began := time.Now()
-		if err := runStage(ctx, l, s); err != nil {
+		if err := n.runStage(ctx, l, s); err != nil {
 			n.setStatus("failed at " + s.name)
 			return &StageError{Node: n.Name(), Stage: s.name, Err: err, Hint: s.hint, Tail: n.console.last(12)}
 		}
@@ -54,12 +54,15 @@ func (n *Node) settle(ctx context.Context, l *life, stages []stage) error {
 }
 
 // runStage waits for one stage; the death of the machine ends it at once.
-func runStage(ctx context.Context, l *life, s stage) error {
+func (n *Node) runStage(ctx context.Context, l *life, s stage) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("not reached within %s", s.limit))
 	defer cancel()
 	ctx, stop := l.bind(ctx)
 	defer stop()
 	err := s.wait(ctx, l)
+	if err != nil && l.ended() && !l.isExpected() {
+		n.kill(l, "its domain has stopped") // unless a better cause is known
+	}
 	if dead := l.err(); dead != nil && err != nil {
 		return dead
 	}
@@ -104,9 +107,21 @@ func (n *Node) awaitConsole(ctx context.Context, _ *life) error {
 	}
 }
 
+// keepTrying is poll.Until, but the last cause that a time-out names is never that of the try which it cut off: such a
+// try has learnt nothing.
+func keepTrying(ctx context.Context, every time.Duration, try func(context.Context) error) error {
+	var last error
+	return poll.Until(ctx, every, func(ctx context.Context) error {
+		if err := try(ctx); err == nil || last == nil || ctx.Err() == nil {
+			last = err
+		}
+		return last
+	})
+}
+
 // awaitSSH waits until an SSH server answers, whoever it lets in.
 func (n *Node) awaitSSH(ctx context.Context, l *life) error {
-	return poll.Until(ctx, 100*time.Millisecond, func(ctx context.Context) error {
+	return keepTrying(ctx, 100*time.Millisecond, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		err := l.guest.Connect(ctx)
@@ -119,7 +134,7 @@ func (n *Node) awaitSSH(ctx context.Context, l *life) error {
 }
 
 func (n *Node) awaitLogin(ctx context.Context, l *life) error {
-	return poll.Until(ctx, 200*time.Millisecond, func(ctx context.Context) error {
+	return keepTrying(ctx, 200*time.Millisecond, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		return l.guest.Connect(ctx)

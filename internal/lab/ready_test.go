@@ -106,30 +106,30 @@ func TestStageThatTakesTooLongNamesItsLastCause(t *testing.T) {
 	}{
 		"no sshd": {
 			func(now *behaviour) { now.noSSH = true }, "sshd",
-			[]string{"not reached within 300ms", "connection refused", "its SSH server does not answer"},
+			[]string{"not reached within 800ms", "connection refused", "its SSH server does not answer"},
 		},
 		"foreign host key": {
 			func(now *behaviour) { now.foreignHostKey = foreign }, "sshd",
-			[]string{"not reached within 300ms", "host key mismatch"},
+			[]string{"not reached within 800ms", "host key mismatch"},
 		},
 		"key refused": {
 			func(now *behaviour) { now.refusesKey = true }, "login",
-			[]string{"not reached within 300ms", "unable to authenticate", "cloud-init has not put the lab's key in place"},
+			[]string{"not reached within 800ms", "unable to authenticate", "cloud-init has not put the lab's key in place"},
 		},
 		"cloud-init hangs": {
 			func(now *behaviour) { now.answers = []answer{{match: "result.json", hang: true}} }, "cloud-init",
-			[]string{"not reached within 300ms"},
+			[]string{"not reached within 800ms"},
 		},
 		"units hang": {
 			func(now *behaviour) { now.answers = []answer{{match: "is-system-running", hang: true}} }, "units",
-			[]string{"not reached within 300ms"},
+			[]string{"not reached within 800ms"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			b := newBench(t, one, func(c *Config) {
-				short := 300 * time.Millisecond
+				short := 800 * time.Millisecond
 				for stage, limit := range map[string]*time.Duration{
 					"sshd": &c.Limits.Boot, "login": &c.Limits.Login, "cloud-init": &c.Limits.Init, "units": &c.Limits.Units,
 				} {

@@ -1,0 +1,194 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"ionlab/internal/guest"
+)
+
+func TestPowerOffAndOn(t *testing.T) {
+	for name, off := range map[string]struct {
+		do     func(*Node, context.Context) error
+		status string
+	}{
+		"power off": {(*Node).PowerOff, "powered off on request"},
+		"shutdown":  {(*Node).Shutdown, "shut down on request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			b := newBench(t, two, nil)
+			b.up()
+			alice := b.node("alice")
+			g.Expect(off.do(alice, within(t))).To(Succeed())
+			g.Expect(status(alice)()).To(Equal(off.status))
+			g.Expect(off.do(alice, within(t))).To(Succeed(), "it is off already")
+			for name, operation := range operations(alice) {
+				err := operation(within(t))
+				g.Expect(err).To(MatchError(ErrOff), name)
+				g.Expect(err.Error()).To(HaveSuffix(`node "alice": it is powered off (`+off.status+`)`), name)
+			}
+			var dead *DeadError
+			_, err := alice.Guest()
+			g.Expect(errors.As(err, &dead)).To(BeFalse(), "it was asked for")
+			g.Expect(alice.PowerOn(within(t))).To(Succeed())
+			g.Expect(status(alice)()).To(Equal("ready"))
+			g.Expect(alice.PowerOn(within(t))).To(MatchError(`power on node "alice": it runs`))
+			client, err := alice.Guest()
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(client.Connect(within(t))).To(Succeed())
+			g.Expect(b.host.overlays).To(HaveLen(2), "it starts from its own disk")
+			g.Expect(status(b.node("bob"))()).To(Equal("ready"))
+		})
+	}
+}
+
+func TestShutdownThatTheGuestRefuses(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	b.host.plan("alice").set(func(now *behaviour) { now.ignoresButton = true })
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 100*time.Millisecond, errors.New("the spec has no more time"))
+	defer cancel()
+	g.Expect(alice.Shutdown(ctx)).To(MatchError(`shutdown node "alice": the guest still runs: the spec has no more time (PowerOff does not ask it)`))
+	client, err := alice.Guest()
+	g.Expect(err).NotTo(HaveOccurred(), "it stays as it is")
+	g.Expect(client.Connect(within(t))).To(Succeed())
+	b.host.machine(t, "alice").stop(killed)
+	g.Eventually(status(alice)).WithTimeout(atOnce).Should(Equal("dead: "+killed), "a death after that is one")
+}
+
+func TestRebootIsProvenByTheBootID(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	before := bootOf(t, alice)
+	g.Expect(alice.Reboot(within(t))).To(Succeed())
+	g.Expect(bootOf(t, alice)).NotTo(Equal(before))
+	g.Expect(status(alice)()).To(Equal("ready"))
+}
+
+func bootOf(t testing.TB, n *Node) string {
+	t.Helper()
+	client, err := n.Guest()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	id, err := bootID(within(t), client)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return id
+}
+
+func TestRebootThatDoesNotHappen(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	b.limits.Boot = 500 * time.Millisecond
+	b.host.plan("alice").set(func(now *behaviour) { now.sameBoot = true })
+	g.Expect(b.node("alice").Reboot(within(t))).To(MatchError(And(
+		HavePrefix(`reboot node "alice": gave up after `), ContainSubstring("no new boot within 500ms"),
+		HaveSuffix("last cause: the guest still runs the old boot"))))
+	b.host.plan("alice").set(func(now *behaviour) {
+		now.answers = []answer{{match: "systemctl reboot", err: "Interactive authentication required.", code: 1}}
+	})
+	g.Expect(b.node("alice").Reboot(within(t))).To(MatchError(
+		`reboot node "alice": systemctl reboot exited with 1: Interactive authentication required.`))
+}
+
+func TestRebootThatEndsTheDomainIsADeath(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	b.host.plan("alice").set(func(now *behaviour) { now.rebootEnds = true })
+	err := b.node("alice").Reboot(within(t))
+	var dead *DeadError
+	g.Expect(errors.As(err, &dead)).To(BeTrue(), "%v", err)
+	g.Expect(dead.Cause).To(Equal("the domain stopped instead of starting again"))
+	_, err = b.node("alice").Guest()
+	g.Expect(errors.As(err, &dead)).To(BeTrue())
+}
+
+func TestDeathAfterTheRebootIsADeath(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	begun := make(chan struct{})
+	b.host.plan("alice").set(func(now *behaviour) {
+		now.answers = []answer{{match: "is-system-running", hang: true, before: func() { close(begun) }}}
+	})
+	done := make(chan error, 1)
+	ctx := within(t)
+	go func() { done <- alice.Reboot(ctx) }()
+	g.Eventually(begun).WithTimeout(patience).Should(BeClosed())
+	b.host.machine(t, "alice").stop(killed)
+	var err error
+	g.Eventually(done).WithTimeout(atOnce).Should(Receive(&err))
+	var dead *DeadError
+	g.Expect(errors.As(err, &dead)).To(BeTrue(), "%v", err)
+	g.Expect(dead.Cause).To(Equal(killed))
+	_, err = alice.Guest()
+	g.Expect(errors.As(err, &dead)).To(BeTrue(), "%v", err)
+}
+
+func TestPauseAndResume(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	g.Expect(alice.Pause(within(t))).To(Succeed())
+	g.Eventually(status(alice)).WithTimeout(atOnce).Should(Equal("paused: paused"))
+	g.Expect(alice.Resume(within(t))).To(Succeed())
+	g.Eventually(status(alice)).WithTimeout(atOnce).Should(Equal("ready"))
+}
+
+func TestRestartThatTheGuestBeganIsNoDeath(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	before := bootOf(t, alice)
+	b.host.machine(t, "alice").reboot()
+	g.Eventually(func() string { return bootOf(t, alice) }).WithTimeout(patience).ShouldNot(Equal(before))
+}
+
+func TestPowerAtOnceFromManySides(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	for range 3 {
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() { NewWithT(t).Expect(alice.PowerOff(within(t))).To(Succeed()) })
+		}
+		all.Wait()
+		g.Expect(status(alice)()).To(Equal("powered off on request"))
+		g.Expect(alice.PowerOn(within(t))).To(Succeed())
+		client, err := alice.Guest()
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = client.Run(within(t), guest.Cmd{Argv: []string{"true"}})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+}
+
+func TestPowerOnOfALabThatNeverStarted(t *testing.T) {
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	alice := b.node("alice")
+	g.Expect(alice.PowerOff(within(t))).To(Succeed())
+	g.Expect(alice.ConsoleLines(3)).To(BeEmpty())
+	_, err := alice.Guest()
+	g.Expect(err).To(MatchError(`node "alice": it is powered off (not started)`))
+	g.Expect(alice.PowerOn(within(t))).To(MatchError(`power on node "alice": the lab was not started`))
+	g.Expect(b.Close()).To(Succeed())
+	_, err = alice.Guest()
+	g.Expect(err).To(MatchError(`node "alice": the lab is closed`))
+	g.Expect(alice.PowerOn(within(t))).To(MatchError(`power on node "alice": the lab is closed`))
+	g.Expect(errors.Is(alice.PowerOn(within(t)), ErrClosed)).To(BeTrue())
+}
