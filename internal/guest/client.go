@@ -13,8 +13,10 @@ var errDisconnected = errors.New("the connection was dropped on purpose (reboot,
 // Client runs commands and moves files on one node. Use New; all methods are safe for concurrent use.
 type Client struct {
 	cfg  Config
-	done chan struct{}  // closed by Close
-	wg   sync.WaitGroup // every goroutine of the client
+	done chan struct{} // closed by Close
+	// runtimeDir holds the runtime folders of the guest's users; tests put it elsewhere.
+	runtimeDir string
+	wg         sync.WaitGroup // every goroutine of the client
 
 	mu         sync.Mutex
 	closed     bool
@@ -27,7 +29,9 @@ type Client struct {
 
 // New returns a Client; it connects when it is first used. The caller closes it.
 func New(cfg Config) *Client {
-	return &Client{cfg: cfg.withDefaults(), done: make(chan struct{}), changed: make(chan struct{})}
+	return &Client{
+		cfg: cfg.withDefaults(), runtimeDir: "/run/user", done: make(chan struct{}), changed: make(chan struct{}),
+	}
 }
 
 // Connect makes sure that there is a connection, with one attempt at most: dial, banner, key exchange with the pinned

@@ -83,7 +83,7 @@ func (c *Client) script(cmd Cmd, nodeEnv map[string]string, id string) (string, 
 		b.WriteString(becomeUser)
 	}
 	if cmd.Session {
-		b.WriteString(joinSession)
+		fmt.Fprintf(&b, joinSession, quote(c.runtimeDir))
 	}
 	for _, e := range exports {
 		b.WriteString("export " + e + "\n")
@@ -159,7 +159,7 @@ _il_run() { ` + asUser + ` "$@"; }
 
 // joinSession finds or starts the user's login session. The sockets are those of systemd's user manager
 // (pam_systemd(8), systemd-logind); variables that the compositor put there are taken over.
-const joinSession = `XDG_RUNTIME_DIR=/run/user/$_il_u
+const joinSession = `XDG_RUNTIME_DIR=%[1]s/$_il_u
 DBUS_SESSION_BUS_ADDRESS=unix:path=$XDG_RUNTIME_DIR/bus
 export XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS
 if ! [ -e "/var/lib/systemd/linger/$_il_n" ] || ! [ -S "$XDG_RUNTIME_DIR/bus" ]; then

@@ -29,6 +29,7 @@ type session struct {
 // openSession opens a session channel on any connection that has room, or on a new one. It opens at most most
 // connections and then waits until a session ends.
 func (c *Client) openSession(ctx context.Context, most int) (*session, error) {
+	var refusedBy error
 	for attempt := 1; ; attempt++ {
 		k, err := c.reserve(ctx, most)
 		if err != nil {
@@ -39,12 +40,15 @@ func (c *Client) openSession(ctx context.Context, most int) (*session, error) {
 			c.opened(k)
 			return &session{Channel: ch, reqs: reqs, conn: k}, nil
 		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		if ctx.Err() != nil && refusedBy != nil {
+			return nil, fmt.Errorf("wait for a free SSH session: %w; last cause: %w", context.Cause(ctx), refusedBy)
+		} else if ctx.Err() != nil {
+			return nil, fmt.Errorf("open an SSH session: %w", context.Cause(ctx))
 		}
 		var refusal *ssh.OpenChannelError
 		switch {
 		case isSessionLimit(err):
+			refusedBy = err
 			if err := c.refused(ctx, k, attempt, err); err != nil {
 				return nil, err
 			}

@@ -2,7 +2,6 @@ package guest
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 )
@@ -79,7 +78,7 @@ func (c *Client) launchOn(ctx context.Context, cmd Cmd, nodeEnv map[string]strin
 		return nil, fail(err)
 	}
 	if cmd.Session && c.target(cmd) == "root" && cmd.User == "" {
-		return nil, fail(fmt.Errorf("session: the node has no ordinary user: name one in Cmd.User or in cloud_init"))
+		return nil, fail(&LaunchError{Stage: "session", Detail: "the node has no ordinary user: name one in Cmd.User or the topology"})
 	}
 	l, err := c.plan(cmd, nodeEnv)
 	if err != nil {
