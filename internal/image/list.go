@@ -57,6 +57,9 @@ func (s *Store) List() ([]Info, error) {
 	}
 	for _, r := range refs {
 		info := Info{Name: r.Name, Kind: r.Kind, Source: r.Source, Packages: r.Packages, Arch: s.cfg.Arch}
+		if r.Kind == KindRecipe {
+			info.Description = "built by another version of the recipe"
+		}
 		s.complete(&info, r)
 		if info.Present || r.Kind == KindImport {
 			out = append(out, info)
