@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -29,6 +30,9 @@ type diskInfo struct {
 func (s *Store) inspect(ctx context.Context, path string) (diskInfo, error) {
 	var info diskInfo
 	if err := s.need("qemu-img"); err != nil {
+		return info, err
+	}
+	if _, err := os.Stat(path); err != nil {
 		return info, err
 	}
 	var out bytes.Buffer

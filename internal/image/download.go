@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -40,17 +41,17 @@ func defaultClient() *http.Client {
 }
 
 // downloadSource has a disk from a URL. The digest alone is its key: mirrors of one file are one image.
-func (s *Store) downloadSource(name, url, digest, firmware string) source {
+func (s *Store) downloadSource(name, from, digest, firmware string) source {
 	key := refKey(KindDownload, digest)
 	return source{
-		name: name, kind: KindDownload, key: key, doing: "downloading " + url,
+		name: name, kind: KindDownload, key: key, doing: "downloading " + from,
 		make: func(ctx context.Context, w *workspace, rep *reporter) (filled, error) {
 			if err := s.need("qemu-img"); err != nil { // rather now than after the download
 				return filled{}, err
 			}
-			d := &download{url: url, digest: digest, part: s.downloadPath(key), http: s.http, rep: rep, retry: s.retry}
+			d := &download{url: from, digest: digest, part: s.downloadPath(key), http: s.http, rep: rep, retry: s.retry}
 			if err := d.fetch(ctx); err != nil {
-				return filled{}, s.explain(err, name, url)
+				return filled{}, s.explain(err, name, from)
 			}
 			f, err := s.adopt(ctx, d.part, w, firmware, func(info diskInfo, disk string) error {
 				if info.Format == "qcow2" {
@@ -59,7 +60,7 @@ func (s *Store) downloadSource(name, url, digest, firmware string) source {
 				argv := []string{"qemu-img", "convert", "-f", info.Format, "-O", "qcow2", d.part, disk}
 				return errors.Join(s.run.Run(ctx, command{Argv: argv}), os.Remove(d.part))
 			})
-			f.source = url
+			f.source = from
 			return f, err
 		},
 	}
@@ -182,6 +183,10 @@ func (d *download) request(ctx context.Context) (io.ReadCloser, int64, error) {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.have))
 	}
 	resp, err := d.http.Do(req)
+	var told *url.Error
+	if errors.As(err, &told) {
+		err = told.Err // the caller names the URL
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -248,31 +253,4 @@ type countTo struct{ sum *int64 }
 func (c countTo) Write(p []byte) (int, error) {
 	*c.sum += int64(len(p))
 	return len(p), nil
-}
-
-// explain adds what to do to a download that failed.
-func (s *Store) explain(err error, name, url string) error {
-	var refused *refusedError
-	var wrong *digestError
-	importName := name
-	if strings.Contains(name, "://") {
-		importName = "NAME"
-	}
-	remedy := fmt.Sprintf("fetch the file elsewhere and run: labtest image import FILE --name %s; or name a mirror in your own catalog%s; or set HTTPS_PROXY",
-		importName, s.catalogHint())
-	switch {
-	case errors.As(err, &wrong):
-		remedy = "if the publisher lists that digest, correct the catalog's; else the mirror or a proxy changes the file"
-	case errors.As(err, &refused) && (refused.code == http.StatusNotFound || refused.code == http.StatusGone):
-		remedy = fmt.Sprintf("the publisher has withdrawn it: name a newer build in your own catalog%s, or import a copy: labtest image import FILE --name %s",
-			s.catalogHint(), importName)
-	}
-	return fmt.Errorf("download %s: %w; %s", url, err, remedy)
-}
-
-func (s *Store) catalogHint() string {
-	if s.cfg.Catalog == "" {
-		return ""
-	}
-	return " (" + s.cfg.Catalog + ")"
 }

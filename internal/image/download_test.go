@@ -197,12 +197,12 @@ func TestAnswersThatSayNo(t *testing.T) {
 func TestNoWayOut(t *testing.T) {
 	g := NewWithT(t)
 	s, _ := newStore(t, nil)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
 	url := "http://" + l.Addr().String() + "/disk.img"
 	g.Expect(l.Close()).To(Succeed())
 	_, err = s.Ensure(t.Context(), Request{Name: url + "#sha256=" + strings.Repeat("ab", 32)})
-	g.Expect(err).To(MatchError(ContainSubstring("download " + url + ": ")))
+	g.Expect(err).To(MatchError(ContainSubstring("download " + url + ": dial tcp ")))
 	g.Expect(err).To(MatchError(ContainSubstring("connection refused; fetch the file elsewhere and run: labtest image import FILE --name NAME; or name a mirror in your own catalog; or set HTTPS_PROXY")))
 }
 

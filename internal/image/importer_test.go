@@ -52,6 +52,18 @@ func TestImport(t *testing.T) {
 	g.Expect(replaced.Digest).NotTo(Equal(img.Digest))
 }
 
+func TestOneDiskForEitherFirmware(t *testing.T) {
+	g := NewWithT(t)
+	s, _ := newStore(t, nil)
+	for name, firmware := range map[string]string{"old": BIOS, "new": UEFI} {
+		img, err := s.Import(t.Context(), disk(t, "same"), ImportOptions{Name: name, Firmware: firmware})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(img.Close()).To(Succeed())
+	}
+	g.Expect(ensure(t, s, "old").Firmware).To(Equal(BIOS))
+	g.Expect(ensure(t, s, "new").Firmware).To(Equal(UEFI))
+}
+
 func TestAnImportStandsInForACatalogImage(t *testing.T) {
 	g := NewWithT(t)
 	s, _ := newStore(t, nil)

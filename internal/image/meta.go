@@ -54,7 +54,7 @@ type fileMeta struct {
 	SHA256 string `json:"sha256"`
 }
 
-// contentDigest covers what a guest can see of the object: its boot files and its command line.
+// contentDigest covers what a guest can see of the object: its boot files, its command line and its firmware.
 func (m *meta) contentDigest() string {
 	h := sha256.New()
 	for _, name := range bootFiles {
@@ -63,6 +63,9 @@ func (m *meta) contentDigest() string {
 		}
 	}
 	fmt.Fprintf(h, "cmdline %q\n", m.Cmdline)
+	if m.Firmware != BIOS { // one disk may be kept for either firmware
+		fmt.Fprintf(h, "firmware %q\n", m.Firmware)
+	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
