@@ -58,12 +58,12 @@ func (r *inputReader) Read(p []byte) (int, error) {
 }
 
 // readStdout passes on the standard output.
-func (p *Process) readStdout() { p.pump(p.ch.Channel, p.out.write) }
+func (p *Process) readStdout() { p.pump(p.ch.Channel, p.out, p.out.write) }
 
 // readStderr takes the launcher's message and passes on the rest.
 func (p *Process) readStderr() {
 	first := announcement{mark: p.launch.mark}
-	p.pump(p.ch.Stderr(), func(data []byte) {
+	p.pump(p.ch.Stderr(), p.err, func(data []byte) {
 		msg, rest := first.feed(data)
 		if msg != nil {
 			p.mu.Lock()
@@ -79,10 +79,12 @@ func (p *Process) readStderr() {
 }
 
 // pump reads until the end of the stream.
-func (p *Process) pump(r io.Reader, write func([]byte)) {
+func (p *Process) pump(r io.Reader, s *stream, write func([]byte)) {
+	defer s.setBusy(false)
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(buf)
+		s.setBusy(true)
 		if n > 0 {
 			write(buf[:n])
 			select {
@@ -93,6 +95,7 @@ func (p *Process) pump(r io.Reader, write func([]byte)) {
 		if err != nil {
 			return
 		}
+		s.setBusy(false)
 	}
 }
 

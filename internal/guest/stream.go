@@ -19,7 +19,7 @@ type stream struct {
 	tail      []byte
 	total     int64
 	truncated bool
-	busy      bool // the sink is being called
+	busy      bool // output is being handled; false while the reader waits for more
 }
 
 func newStream(sink io.Writer, limit int64) *stream {
@@ -35,16 +35,12 @@ func (s *stream) write(p []byte) {
 	if sink == nil {
 		return
 	}
-	_, err := sink.Write(p)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy = false
-	if err != nil {
-		s.sink = nil
+	if _, err := sink.Write(p); err != nil {
+		s.detach()
 	}
 }
 
-// keep takes over output and returns the sink, if it is to be called.
+// keep takes over output and returns the sink, nil if it must not be called.
 func (s *stream) keep(p []byte) io.Writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,8 +52,14 @@ func (s *stream) keep(p []byte) io.Writer {
 	room := min(s.limit-int64(s.kept.Len()), int64(len(p)))
 	s.kept.Write(p[:room])
 	s.truncated = s.truncated || room < int64(len(p))
-	s.busy = s.sink != nil
 	return s.sink
+}
+
+// setBusy notes whether the stream's reader is handling output, or waiting for more.
+func (s *stream) setBusy(busy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = busy
 }
 
 // detach stops the forwarding, for good. It does not wait for a sink that blocks.
@@ -67,7 +69,7 @@ func (s *stream) detach() {
 	s.sink = nil
 }
 
-// progress returns how many bytes have come so far and whether the sink is still busy with some.
+// progress returns how many bytes have come so far and whether some is still being handled.
 func (s *stream) progress() (total int64, busy bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -49,18 +49,14 @@ func (p *Process) machineDied() {
 // ended handles a known exit: it takes what is left of the output and publishes the outcome.
 func (p *Process) ended(ctx context.Context, e exit) {
 	duration := time.Since(p.began)
-	if gone := p.drain(ctx); gone {
+	gone, closing := p.drain(ctx)
+	if gone {
 		return
 	}
-	select {
-	case <-p.closed:
-		if p.cutOff {
-			<-p.ch.conn.dead
-			p.fail(fmt.Errorf("exit code %d, but the output may lack its end: %w", e.code, p.ch.conn.lostError()), nil)
-			return
-		}
-	default:
-		p.closeChannel() // Something else in the guest holds the output open; it is on its own from here.
+	if !closing && p.cutOff {
+		<-p.ch.conn.dead
+		p.fail(fmt.Errorf("exit code %d, but the output may lack its end: %w", e.code, p.ch.conn.lostError()), nil)
+		return
 	}
 	if err := p.whyNoResult(e); err != nil {
 		p.fail(err, nil)
