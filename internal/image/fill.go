@@ -118,15 +118,15 @@ type filled struct {
 	virtualSize  int64
 }
 
-// fill has make put the object's files into a folder, moves the folder into place, points the reference at it, and returns the
+// fill has produce put the object's files into a folder, moves the folder into place, points the reference at it, and returns the
 // image in use. The caller holds the reference's fill lock.
-func (s *Store) fill(ctx context.Context, key string, rep *reporter, make func(ctx context.Context, w *workspace) (filled, error)) (img *Image, err error) {
+func (s *Store) fill(ctx context.Context, key string, rep *reporter, produce func(ctx context.Context, w *workspace) (filled, error)) (img *Image, err error) {
 	w, err := s.newWorkspace(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.close(ctx)) }()
-	f, err := make(ctx, w)
+	f, err := produce(ctx, w)
 	if err != nil {
 		return nil, spaceHint(err, s.cfg.Dir)
 	}

@@ -45,6 +45,7 @@ type hostRunner struct{}
 // toolPath is where tools are looked for beside the caller's PATH: a user's often lacks the sbin folders.
 const toolPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// Find also looks where an ordinary user's PATH does not.
 func (hostRunner) Find(tool string) error {
 	_, err := exec.LookPath(tool)
 	if err == nil {
