@@ -216,6 +216,7 @@ func TestDeadMachineEndsEveryWait(t *testing.T) {
 }
 
 func TestSessionLimit(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	s := newServer(t)
 	s.maxSessions.Store(2)

@@ -129,8 +129,8 @@ func onlyChanged(res *Result) bool {
 
 // place gives what was unpacked its final name.
 func place(kind, from, dst, base string) error {
-	if real, err := filepath.EvalSymlinks(dst); err == nil {
-		dst = real
+	if resolved, err := filepath.EvalSymlinks(dst); err == nil {
+		dst = resolved
 	}
 	info, err := os.Stat(dst)
 	isDir := err == nil && info.IsDir()

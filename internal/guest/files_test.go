@@ -62,6 +62,7 @@ func noLeftovers(g Gomega, dir string) {
 }
 
 func TestFileErrors(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, c *Client, home string) {
 		g := NewWithT(t)
 		file := filepath.Join(home, "file")
@@ -170,6 +171,7 @@ func describe(g Gomega, root string) map[string]string {
 }
 
 func TestTreesThereAndBack(t *testing.T) {
+	t.Parallel()
 	src := t.TempDir()
 	plant(NewWithT(t), src)
 	each(t, func(t *testing.T, c *Client, home string) {
@@ -201,6 +203,7 @@ func TestTreesThereAndBack(t *testing.T) {
 }
 
 func TestSingleFilesThereAndBack(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, c *Client, home string) {
 		g := NewWithT(t)
 		src := t.TempDir()
@@ -250,13 +253,12 @@ func TestBigFileInBoundedMemory(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 		}
 		g.Expect(f.Close()).To(Succeed())
-		var before, after runtime.MemStats
+		var before runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		peak := watchHeap(t)
 		g.Expect(c.Upload(soon(t), big, home+"/big")).To(Succeed())
 		g.Expect(c.Download(soon(t), home+"/big", t.TempDir()+"/back")).To(Succeed())
-		runtime.ReadMemStats(&after)
 		g.Expect(int64(peak()) - int64(before.HeapAlloc)).To(BeNumerically("<", size/2))
 	})
 }
@@ -292,6 +294,7 @@ func fakeTool(t *testing.T, s *testServer, name, script string) {
 }
 
 func TestFullDiskLeavesNothing(t *testing.T) {
+	t.Parallel()
 	full := `head -c 1000; echo "$0: error writing 'standard output': No space left on device" >&2; exit 1`
 	for tool, upload := range map[string]func(t *testing.T, c *Client, src string) error{
 		"dd":  func(t *testing.T, c *Client, src string) error { return c.Upload(soon(t), src+"/f", "target") },
@@ -315,6 +318,7 @@ func TestFullDiskLeavesNothing(t *testing.T) {
 }
 
 func TestDamageOnTheWayIsNoticed(t *testing.T) {
+	t.Parallel()
 	for tool, script := range map[string]string{
 		"dd":  `head -c 100 | tr a b; head -c 4900 `,
 		"tar": `/bin/tar "$@" && for last; do :; done; echo more >>"$last/content/f"`,
@@ -337,7 +341,7 @@ func TestDamageOnTheWayIsNoticed(t *testing.T) {
 }
 
 // startUpload begins to write a file that never ends and waits until some of it is on disk.
-func startUpload(t *testing.T, ctx context.Context, c *Client, home string) <-chan error {
+func startUpload(ctx context.Context, t *testing.T, c *Client, home string) <-chan error {
 	reader, writer := io.Pipe()
 	t.Cleanup(func() { _ = writer.Close() })
 	done := make(chan error, 1)
@@ -358,12 +362,12 @@ func TestInterruptedUploadLeavesNothing(t *testing.T) {
 	each(t, func(t *testing.T, c *Client, home string) {
 		g := NewWithT(t)
 		ctx, cancel := context.WithCancelCause(soon(t))
-		done := startUpload(t, ctx, c, home)
+		done := startUpload(ctx, t, c, home)
 		cancel(errors.New("changed my mind"))
 		g.Expect(<-done).To(MatchError(ContainSubstring("changed my mind")))
 		g.Expect(os.ReadDir(home)).To(BeEmpty())
 
-		done = startUpload(t, soon(t), c, home)
+		done = startUpload(soon(t), t, c, home)
 		c.Disconnect()
 		g.Expect(errors.Is(<-done, ErrOutcomeUnknown)).To(BeTrue())
 		g.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(home) }).WithTimeout(5 * time.Second).Should(BeEmpty())

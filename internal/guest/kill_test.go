@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -170,7 +171,7 @@ func TestWaitDoesNotKill(t *testing.T) {
 	g := NewWithT(t)
 	c := newClient(t, newServer(t).config())
 	ctx, cancel := context.WithCancel(soon(t))
-	p, err := c.Start(ctx, Cmd{Argv: []string{"cat"}, Stdin: neverReader{t.Context()}})
+	p, err := c.Start(ctx, Cmd{Argv: []string{"cat"}, Stdin: neverReader(t.Context().Done())})
 	g.Expect(err).NotTo(HaveOccurred())
 	cancel()
 	short, cancelShort := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -181,10 +182,10 @@ func TestWaitDoesNotKill(t *testing.T) {
 	g.Expect(p.Close()).To(Succeed())
 }
 
-// neverReader blocks until its test is over.
-type neverReader struct{ ctx context.Context } //nolint:containedctx // a test's reader has no other way to end
+// neverReader blocks until its channel is closed.
+type neverReader <-chan struct{}
 
-func (r neverReader) Read([]byte) (int, error) { <-r.ctx.Done(); return 0, r.ctx.Err() }
+func (r neverReader) Read([]byte) (int, error) { <-r; return 0, io.EOF }
 
 func TestCancelIsPromptWhenTheGuestHangs(t *testing.T) {
 	g := NewWithT(t)

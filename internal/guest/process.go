@@ -139,6 +139,16 @@ func (p *Process) PID() string { return p.said().pid }
 // String is the command as one would type it in a shell, shortened for messages.
 func (p *Process) String() string { return p.cmd.String() }
 
+// GomegaString is a bounded description for failure messages.
+func (p *Process) GomegaString() string {
+	state := "running"
+	if code := p.ExitCode(); code >= 0 {
+		state = fmt.Sprintf("ended with exit code %d", code)
+	}
+	return fmt.Sprintf("%s on node %q: %s\nlast stdout: %s\nlast stderr: %s",
+		p.cmd, p.client.cfg.Name, state, p.out.last(), p.err.last())
+}
+
 // Wait waits for the program's end. When ctx ends first, the program goes on and the error says so.
 func (p *Process) Wait(ctx context.Context) (*Result, error) {
 	select {

@@ -31,7 +31,7 @@ func FuzzQuote(f *testing.F) {
 		if strings.IndexByte(word, 0) >= 0 || len(word) > 1000 {
 			return
 		}
-		out, err := exec.Command("/bin/sh", "-c", "printf %s\\| "+quote(word)+" "+quote(word)).Output()
+		out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", "printf %s\\| "+quote(word)+" "+quote(word)).Output()
 		if err != nil || string(out) != word+"|"+word+"|" {
 			t.Fatalf("%q: the shell made %q of it (%v)", word, out, err)
 		}

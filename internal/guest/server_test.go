@@ -193,7 +193,7 @@ func (s *testServer) session(nc ssh.NewChannel) {
 
 // start runs a command line as OpenSSH does. The channel is closed when the output ends or the client closes it.
 func (s *testServer) start(ch ssh.Channel, line string, work *sync.WaitGroup) (cmd *exec.Cmd, outs [2]*os.File, watch func(), err error) {
-	cmd = exec.Command("/bin/sh", "-c", line)
+	cmd = exec.CommandContext(context.Background(), "/bin/sh", "-c", line)
 	cmd.Dir, cmd.Env = s.home, append([]string{"HOME=" + s.home, "USER=root"}, s.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	outRead, outWrite, err1 := os.Pipe()

@@ -48,7 +48,7 @@ esac; exit 0
 
 func socketAt(t *testing.T, name string) {
 	t.Helper()
-	l, err := net.Listen("unix", name)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", name)
 	if err != nil {
 		t.Fatal(err)
 	}

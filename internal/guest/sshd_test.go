@@ -60,7 +60,7 @@ func realSSHD(t testing.TB) target {
 		if err != nil {
 			return nil, err
 		}
-		cmd := exec.Command(sshd, "-i", "-f", filepath.Join(dir, "config"), "-E", filepath.Join(dir, "log"))
+		cmd := exec.CommandContext(context.Background(), sshd, "-i", "-f", filepath.Join(dir, "config"), "-E", filepath.Join(dir, "log"))
 		cmd.Stdin, cmd.Stdout = f, f
 		if err := cmd.Start(); err != nil {
 			return nil, err
