@@ -6,7 +6,7 @@ import (
 )
 
 // Close ends the lab at once and leaves nothing of it: no process, no socket, no file. It is idempotent, and works on
-// a lab in any state. Take evidence first.
+// a lab in any state; a Start under way ends first. Take evidence before.
 func (l *Lab) Close() error {
 	if l == nil {
 		return nil
@@ -18,6 +18,13 @@ func (l *Lab) Close() error {
 func (l *Lab) closeAll() error {
 	l.mu.Lock()
 	l.closed = true
+	starting, stopStart := l.starting, l.stopStart
+	l.mu.Unlock()
+	if starting != nil {
+		stopStart(ErrClosed)
+		<-starting
+	}
+	l.mu.Lock()
 	hypervisor, fab, home := l.hypervisor, l.fabric, l.home
 	l.mu.Unlock()
 	for _, node := range l.nodes {

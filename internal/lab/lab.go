@@ -41,12 +41,14 @@ type Lab struct {
 	doors      *doors
 	forwards   []*fabric.Forward
 
-	mu     sync.Mutex
-	closed bool
-	once   sync.Once
-	err    error
-	began  time.Time
-	took   time.Duration
+	mu        sync.Mutex
+	closed    bool
+	starting  chan struct{} // closed at the end of Start; nil before it
+	stopStart context.CancelCauseFunc
+	once      sync.Once
+	err       error
+	began     time.Time
+	took      time.Duration
 }
 
 // New plans a lab. Nothing is created on the host before Start.
@@ -106,6 +108,8 @@ func newUUID() (string, error) {
 
 // ID names the lab on this host; empty before Start.
 func (l *Lab) ID() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.home == nil {
 		return ""
 	}
@@ -132,6 +136,8 @@ func (l *Lab) Node(name string) (*Node, error) {
 
 // SSHConfig is the path of an ssh_config that reaches every node, from Start to Close.
 func (l *Lab) SSHConfig() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.home == nil {
 		return ""
 	}
@@ -155,10 +161,16 @@ func (l *Lab) Took() time.Duration {
 // Dial opens a TCP connection to a port of a node, from the lab's control address: no impairment or partition of the
 // topology is in its way.
 func (l *Lab) Dial(ctx context.Context, node string, port uint16) (net.Conn, error) {
-	if l.fabric == nil {
+	l.mu.Lock()
+	fab, closed := l.fabric, l.closed
+	l.mu.Unlock()
+	switch {
+	case closed:
 		return nil, fmt.Errorf("dial node %q: %w", node, ErrClosed)
+	case fab == nil:
+		return nil, fmt.Errorf("dial node %q: the lab was not started", node)
 	}
-	return l.fabric.Dial(ctx, node, port)
+	return fab.Dial(ctx, node, port)
 }
 
 // running returns the hypervisor, or why there is none.

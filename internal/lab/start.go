@@ -18,9 +18,13 @@ import (
 
 // Start brings the lab up: images, hypervisor, fabric, and then every node in parallel until it is ready and its
 // deploy entries are in place. ctx bounds Start, not the lab. After an error Close is still due; what was started
-// until then is there for evidence.
+// until then is there for evidence. A lab starts once; Close ends a Start that is under way.
 func (l *Lab) Start(ctx context.Context) error {
-	l.began = time.Now()
+	ctx, end, err := l.beginStart(ctx)
+	if err != nil {
+		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
+	}
+	defer end()
 	if err := l.preflight(); err != nil {
 		return err
 	}
@@ -42,6 +46,24 @@ func (l *Lab) Start(ctx context.Context) error {
 	l.mu.Unlock()
 	l.tell(Event{Stage: "lab ready", Note: fmt.Sprintf("%d nodes in %s", len(l.nodes), l.Took().Round(100*time.Millisecond))})
 	return nil
+}
+
+// beginStart makes Close end the start and wait for end to be called.
+func (l *Lab) beginStart(ctx context.Context) (_ context.Context, end func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, nil, ErrClosed
+	case l.starting != nil:
+		return nil, nil, errors.New("it was started before; make another with New")
+	}
+	l.began = time.Now()
+	starting := make(chan struct{})
+	l.starting = starting
+	ctx, l.stopStart = context.WithCancelCause(ctx)
+	stop := l.stopStart
+	return ctx, func() { stop(nil); close(starting) }, nil
 }
 
 // preflight refuses what cannot work before anything is made.
