@@ -57,9 +57,8 @@ func TestEveryMortalLineGivesAlarm(t *testing.T) {
 		whole := "[   12.345678] " + m.text + " VFS: more"
 		for name, writes := range map[string][]string{
 			"a line":           {"hello\r\n" + whole + "\r\nafter\r\n"},
-			"without newline":  {"hello\n", whole},
-			"byte by byte":     strings.Split(whole, ""),
-			"in two writes":    {whole[:len(whole)/2], whole[len(whole)/2:]},
+			"in two writes":    {whole[:len(whole)/2], whole[len(whole)/2:] + "\n"},
+			"byte by byte":     strings.Split(whole+"\r\n", ""),
 			"coloured":         {"\x1b[0;1;31m" + whole + "\x1b[0m\r\n"},
 			"colour in two":    {"\x1b[0;1;", "31m" + whole + "\x1b[0", "m\r\n"},
 			"after a progress": {"10%\r50%\r" + whole + "\n"},
@@ -75,6 +74,17 @@ func TestEveryMortalLineGivesAlarm(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestPromptsGiveAlarmWithoutAnEndOfLine(t *testing.T) {
+	for _, prompt := range []string{"(initramfs) ", "dracut:/# "} {
+		g := NewWithT(t)
+		s := newScreen(t)
+		s.print(t, "BusyBox v1.35.0\r\n", prompt[:4])
+		g.Expect(s.alarms).To(BeEmpty())
+		s.print(t, prompt[4:])
+		g.Expect(s.alarms).To(ConsistOf(HaveSuffix(": " + strings.TrimSpace(prompt))))
 	}
 }
 
