@@ -24,17 +24,19 @@ type Leftover struct {
 // GC finds what dead owners left behind and, unless dryRun, removes it. A lab whose owner lives is never touched:
 // its lock is held. Labs die with their owners by themselves, so only files are left.
 func GC(ctx context.Context, dirs Dirs, mode GCMode) ([]Leftover, error) {
-	if _, err := os.Stat(dirs.Run); errors.Is(err, os.ErrNotExist) && mode == GCDryRun {
-		return nil, nil
+	if mode == GCRemove {
+		if err := dirs.create(); err != nil {
+			return nil, err
+		}
 	}
-	if err := dirs.create(); err != nil {
-		return nil, err
+	// A run folder that is not there yet, or not any more since the host's restart, has no lock and no living lab.
+	if exists(dirs.Run) {
+		unlock, err := lockDirs(ctx, dirs)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
 	}
-	unlock, err := lockDirs(ctx, dirs)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
 	found, err := leftovers(dirs)
 	if err != nil || mode == GCDryRun {
 		return found, err
@@ -63,7 +65,7 @@ func leftovers(dirs Dirs) ([]Leftover, error) {
 	ids := map[string]bool{}
 	for _, dir := range []string{dirs.Run, dirs.State} {
 		entries, err := os.ReadDir(dir)
-		if err != nil {
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("list labs: %w", err)
 		}
 		for _, entry := range entries {
@@ -82,18 +84,19 @@ func leftovers(dirs Dirs) ([]Leftover, error) {
 	return found, nil
 }
 
-// alive tells whether the owner of the lab in run holds its lock.
+// alive tells whether the owner of the lab in run holds its lock. A lock that cannot be tried counts as held: what
+// lives must not be removed, whatever is short just now.
 func alive(run string) bool {
 	path := filepath.Join(run, "lock")
-	if _, err := os.Stat(path); err != nil {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return false
 	}
 	lock := flock.New(path)
-	free, err := lock.TryLock()
+	free, _ := lock.TryLock()
 	if free {
 		_ = lock.Close()
 	}
-	return err == nil && !free
+	return !free
 }
 
 func measure(dirs Dirs, id string) Leftover {
