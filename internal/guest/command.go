@@ -55,20 +55,21 @@ func (cmd Cmd) validate() error {
 	case cmd.Shell == "" && cmd.Argv[0] == "":
 		return errors.New("no command: the first word of Argv is empty")
 	}
-	words := cmd.Argv
-	if cmd.Shell != "" {
-		words = []string{cmd.Shell}
-	}
-	var errs []error
-	for i, word := range words {
-		errs = append(errs, refuseNUL(fmt.Sprintf("argument %d", i), word))
-		if len(word) >= maxArg {
-			errs = append(errs, fmt.Errorf("argument %d has %d bytes, Linux passes at most %d in one: %w: "+
-				"pass the data through Stdin or a file", i, len(word), maxArg-1, syscall.E2BIG))
-		}
+	errs := []error{checkArg("the script", cmd.Shell)}
+	for i, word := range cmd.Argv {
+		errs = append(errs, checkArg(fmt.Sprintf("argument %d", i), word))
 	}
 	errs = append(errs, refuseNUL("directory", cmd.Dir), refuseNUL("user", cmd.User))
 	return errors.Join(errs...)
+}
+
+// checkArg refuses what Linux cannot pass as one argument.
+func checkArg(what, word string) error {
+	if len(word) >= maxArg {
+		return fmt.Errorf("%s has %d bytes, Linux passes at most %d in one argument: %w: "+
+			"pass the data through Stdin or a file", what, len(word), maxArg-1, syscall.E2BIG)
+	}
+	return refuseNUL(what, word)
 }
 
 // String returns the command as one would type it in a shell, shortened to a line that fits into a message.

@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -60,11 +61,11 @@ func (c *Client) fetch(ctx context.Context, src, dst string) (err error) {
 		parent = dst // On the same file system as what is in it, even if dst is a mount point.
 	}
 	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return err
+		return fmt.Errorf("on the host: %w", err)
 	}
 	tmp, err := os.MkdirTemp(parent, ".ionlab-")
 	if err != nil {
-		return err
+		return fmt.Errorf("on the host: %w", err)
 	}
 	defer func() {
 		if rmErr := removeTree(tmp); rmErr != nil {
@@ -75,7 +76,10 @@ func (c *Client) fetch(ctx context.Context, src, dst string) (err error) {
 	if err != nil {
 		return err
 	}
-	return place(kind, filepath.Join(tmp, treeContent), dst, filepath.Base(trimSlashes(src)))
+	if err := place(kind, filepath.Join(tmp, treeContent), dst, filepath.Base(trimSlashes(src))); err != nil {
+		return fmt.Errorf("on the host: %w", err)
+	}
+	return nil
 }
 
 // unpackFrom runs the sending script and unpacks its stream into tmp/content.
@@ -100,7 +104,7 @@ func (c *Client) unpackFrom(ctx context.Context, src, tmp string) (kind string, 
 	unpackErr := <-result
 	switch {
 	case err != nil && unpackErr != nil && errors.Is(err, unpackErr):
-		return "", unpackErr
+		return "", fmt.Errorf("on the host: %w", unpackErr)
 	case err != nil:
 		return "", err
 	case res.code != 0 && !onlyChanged(res):

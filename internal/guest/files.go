@@ -20,6 +20,8 @@ type FileError struct {
 	Node, Path string
 	// Detail is what the guest said.
 	Detail string
+	// Remedy is what to do about it, "" if that is not known.
+	Remedy string
 	// Err is the cause.
 	Err error
 }
@@ -30,11 +32,8 @@ func (e *FileError) Error() string {
 	if e.Detail != "" && !strings.Contains(text, e.Detail) {
 		text += " (" + e.Detail + ")"
 	}
-	switch {
-	case errors.Is(e.Err, syscall.ENOSPC):
-		text += ": give the node a larger disk_gb"
-	case errors.Is(e.Err, syscall.EROFS):
-		text += ": choose a writable place"
+	if e.Remedy != "" {
+		text += ": " + e.Remedy
 	}
 	return text
 }
@@ -166,5 +165,19 @@ func (c *Client) scriptError(op, where string, res *Result) error {
 		said = fmt.Sprintf("exit code %d %s", res.code, res.signal)
 	}
 	said = shorten(said, 1000)
-	return &FileError{Op: op, Node: c.cfg.Name, Path: where, Detail: said, Err: causeOf(said)}
+	err := causeOf(said)
+	return &FileError{Op: op, Node: c.cfg.Name, Path: where, Detail: said, Remedy: c.remedy(err), Err: err}
+}
+
+// remedy is what to do about an error in the guest.
+func (c *Client) remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return "give the node a larger disk_gb"
+	case errors.Is(err, syscall.EROFS):
+		return "choose a writable place"
+	case errors.Is(err, fs.ErrPermission) && c.cfg.User != "root" && !c.cfg.Sudo:
+		return fmt.Sprintf("ionlab is user %s there and must not use sudo", c.cfg.User)
+	}
+	return ""
 }

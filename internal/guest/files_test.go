@@ -85,7 +85,7 @@ func TestFileErrors(t *testing.T) {
 			{c.Put(soon(t), File{Src: home, Dst: home + "/x", Mode: 0o755}), nil, "cannot be given one mode"},
 			{c.Put(soon(t), File{Src: file, Dst: home + "/x", Owner: "no-such-user"}), nil, "no-such-user"},
 			{c.Download(soon(t), home+"/none", t.TempDir()), fs.ErrNotExist, `download ` + home + `/none on node "alice": no such file`},
-			{c.Download(soon(t), home, file), syscall.ENOTDIR, "not a directory"},
+			{c.Download(soon(t), home, file), syscall.ENOTDIR, "on the host: replace by a folder " + file + ": not a directory"},
 			{c.Download(soon(t), home, file+"/x"), syscall.ENOTDIR, "not a directory"},
 		} {
 			g.Expect(test.err).To(MatchError(ContainSubstring(test.want)))
@@ -96,6 +96,19 @@ func TestFileErrors(t *testing.T) {
 		g.Expect(os.ReadFile(file)).To(BeEquivalentTo("old"))
 		noLeftovers(g, home)
 	})
+}
+
+func TestPermissionNamesTheRemedy(t *testing.T) {
+	g := NewWithT(t)
+	s := newServer(t)
+	fakeTool(t, s, "cat", `echo "cat: $2: Permission denied" >&2; exit 1`)
+	cfg := s.config()
+	cfg.User = "ordinary"
+	c := newClient(t, cfg)
+	_, err := c.ReadFile(soon(t), "/etc/shadow")
+	g.Expect(errors.Is(err, fs.ErrPermission)).To(BeTrue())
+	g.Expect(err).To(MatchError(`read /etc/shadow on node "alice": permission denied ` +
+		"(cat: /etc/shadow: Permission denied): ionlab is user ordinary there and must not use sudo"))
 }
 
 func readError(c *Client, t *testing.T, name string) error {

@@ -141,7 +141,7 @@ func TestImpossibleCommandsAreRefused(t *testing.T) {
 	c := newClient(t, newServer(t).config())
 	for want, cmd := range map[string]Cmd{
 		"argument 1 contains a NUL byte":                  {Argv: []string{"echo", "a\x00b"}},
-		"argument 0 contains a NUL byte":                  {Shell: "echo \x00"},
+		"the script contains a NUL byte":                  {Shell: "echo \x00"},
 		"directory contains a NUL byte":                   {Argv: []string{"true"}, Dir: "/\x00"},
 		"the value of X contains a NUL byte":              {Argv: []string{"true"}, Env: map[string]string{"X": "\x00"}},
 		`"A B" is not a variable name`:                    {Argv: []string{"true"}, Env: map[string]string{"A B": ""}},
