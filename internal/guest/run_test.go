@@ -278,7 +278,7 @@ func TestSlowSinkLosesNothing(t *testing.T) {
 			g := NewWithT(t)
 			c := newClient(t, newServer(t).config())
 			sink := &slowWriter{each: each}
-			res, err := c.Run(soon(t), Cmd{Shell: "sleep 60 & head -c 300000 /dev/zero", Stdout: sink})
+			res, err := c.Run(soon(t), Cmd{Shell: "sleep 20 & head -c 300000 /dev/zero", Stdout: sink})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(res.StdoutBytes()).To(HaveLen(300000))
 			g.Expect(sink.Len()).To(Equal(300000))
