@@ -19,11 +19,14 @@ func (l *Lab) writeSSHConfig() error {
 	var hosts, config strings.Builder
 	fmt.Fprintf(&config, "# Lab %s, made by labtest from %s. It goes when the lab does.\n", l.ID(), l.topo.File)
 	for _, node := range l.nodes {
+		if err := node.writeVisitorNote(); err != nil {
+			return err
+		}
 		fmt.Fprintf(&hosts, "%s %s\n", node.Name(), strings.TrimSpace(node.hostKey.Public))
-		fmt.Fprintf(&config, "Host %s\n    ProxyCommand %s\n", node.Name(), proxyCommand(node.files.ssh))
+		fmt.Fprintf(&config, "Host %s\n    ProxyCommand %s\n", node.Name(), percent(proxyCommand(node.files.ssh)))
 	}
 	fmt.Fprintf(&config, "Host *\n    User root\n    IdentityFile %s\n    IdentitiesOnly yes\n    UserKnownHostsFile %s\n"+
-		"    GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    PasswordAuthentication no\n    LogLevel ERROR\n", key, known)
+		"    GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    PasswordAuthentication no\n    LogLevel ERROR\n", sshWord(key), sshWord(known))
 	if err := os.WriteFile(known, []byte(hosts.String()), 0o600); err != nil {
 		return fmt.Errorf("write the lab's host keys: %w", err)
 	}
@@ -44,5 +47,11 @@ func proxyCommand(socket string) string {
 	}
 	return "nc -U " + shellQuote(socket)
 }
+
+// sshWord writes a path as one word of ssh_config(5).
+func sshWord(path string) string { return `"` + percent(path) + `"` }
+
+// percent keeps ssh from taking what follows a percent sign for a token.
+func percent(s string) string { return strings.ReplaceAll(s, "%", "%%") }
 
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
