@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,23 @@ import (
 
 	"ionlab/internal/guest"
 )
+
+// visitorNote is what another process of the same user has to know of a node to run commands as this one does.
+type visitorNote struct {
+	User string            `json:"user"`
+	Env  map[string]string `json:"env"`
+}
+
+func (n *Node) writeVisitorNote() error {
+	data, err := json.Marshal(visitorNote{User: n.spec.CloudInit.User, Env: n.spec.Env})
+	if err != nil {
+		return fmt.Errorf("write the note on node %q: %w", n.Name(), err)
+	}
+	if err := os.WriteFile(n.files.note, data, 0o600); err != nil {
+		return fmt.Errorf("write the note on node %q: %w", n.Name(), err)
+	}
+	return nil
+}
 
 // Found is a lab of a living owner on this host, seen from another process.
 type Found struct {
@@ -100,8 +118,16 @@ func (f Found) Guest(node string) (*guest.Client, error) {
 		return nil, err
 	}
 	door := filepath.Join(f.run, "d", node+".ssh")
+	data, err := os.ReadFile(filepath.Join(f.run, "d", node+".json"))
+	if err != nil {
+		return nil, fmt.Errorf("read the note on node %q: %w", node, err)
+	}
+	var note visitorNote
+	if err := json.Unmarshal(data, &note); err != nil {
+		return nil, fmt.Errorf("read the note on node %q: %w", node, err)
+	}
 	return guest.New(guest.Config{
-		Name: node, User: "root", Signer: signer, HostKey: hostKey,
+		Name: node, User: "root", LoginUser: note.User, Env: note.Env, Signer: signer, HostKey: hostKey,
 		Dial: func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "unix", door) },
 	}), nil
 }

@@ -27,6 +27,7 @@ func (n *Node) place(int) {
 		serial:  filepath.Join(l.runDir("s"), n.Name()+".console"),
 		agent:   filepath.Join(l.runDir("s"), n.Name()+".agent"),
 		ssh:     filepath.Join(l.runDir("d"), n.Name()+".ssh"),
+		note:    filepath.Join(l.runDir("d"), n.Name()+".json"),
 	}
 	var sink io.Writer
 	if l.cfg.Console != nil {
@@ -211,7 +212,7 @@ func (n *Node) newGuest(l *life) (*guest.Client, error) {
 	}
 	return guest.New(guest.Config{
 		Name: n.Name(), User: "root", LoginUser: n.spec.CloudInit.User, Env: n.spec.Env,
-		Dial:   n.dialSSH,
+		Dial: n.dialSSH, Ciphers: n.lab.ciphers(),
 		Signer: n.lab.signer, HostKey: hostKey, Check: l.err, Dead: l.dead,
 		Observe: n.lab.cfg.Observe, Log: n.lab.log,
 	}), nil

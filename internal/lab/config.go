@@ -46,12 +46,14 @@ type Host interface {
 	Overlay(ctx context.Context, path, base, format string, size int64) error
 }
 
-// Limits bound the stages of a start. A stage that cannot succeed any more ends sooner, with its reason.
+// Limits bound the stages of a start, and the taking of evidence. A stage that cannot succeed any more ends sooner, with
+// its reason.
 type Limits struct {
-	Boot  time.Duration // from power on to the first answer of sshd
-	Login time.Duration // from there to the first login
-	Init  time.Duration // cloud-init, with the packages it installs
-	Units time.Duration // systemd's start-up
+	Boot     time.Duration // from power on to the first answer of sshd
+	Login    time.Duration // from there to the first login
+	Init     time.Duration // cloud-init, with the packages it installs
+	Units    time.Duration // systemd's start-up
+	Evidence time.Duration // what is asked of one guest for evidence
 }
 
 func (l Limits) withDefaults() Limits {
@@ -64,6 +66,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Login, 2*time.Minute)
 	set(&l.Init, 20*time.Minute)
 	set(&l.Units, 4*time.Minute)
+	set(&l.Evidence, 40*time.Second)
 	return l
 }
 

@@ -73,7 +73,7 @@ func (c *console) take(p []byte) {
 func (c *console) scan(p []byte) {
 	for _, b := range p {
 		if b == '\n' || b == '\r' {
-			c.check()
+			c.check(wholeLine)
 			c.line = c.line[:0]
 			continue
 		}
@@ -81,32 +81,43 @@ func (c *console) scan(p []byte) {
 			c.line = append(c.line, b)
 		}
 	}
-	c.check()
+	c.check(promptSoFar)
 }
 
-func (c *console) check() {
-	if why := verdict(plain(c.line)); why != "" && c.alarm != nil {
+// extent says how much of a line there is: what follows a panic's first words names its cause.
+type extent int
+
+const (
+	wholeLine extent = iota
+	promptSoFar
+)
+
+func (c *console) check(have extent) {
+	if why := verdict(plain(c.line), have); why != "" && c.alarm != nil {
 		c.alarm(why)
 	}
 }
 
-// mortal are the lines after which a guest does not come back by itself.
-var mortal = []struct{ text, why string }{ //nolint:gochecknoglobals // a constant table.
-	{"Kernel panic - not syncing", "its kernel panicked"},
-	{"---[ end Kernel panic", "its kernel panicked"},
-	{"You are in emergency mode", "it booted into systemd's emergency shell"},
-	{"You are in rescue mode", "it booted into systemd's rescue shell"},
-	{"(initramfs) ", "it stopped in the initramfs shell: its root disk was not found"},
-	{"Dropping to a shell!", "it stopped in the initramfs shell: its root disk was not found"},
-	{"dracut:/#", "it stopped in the dracut shell: its root disk was not found"},
-	{"No bootable device", "its firmware found nothing to boot (wrong firmware for this image? BIOS and UEFI differ)"},
+// mortal are the lines after which a guest does not come back by itself. A prompt has no end of line.
+var mortal = []struct { //nolint:gochecknoglobals // a constant table.
+	text, why string
+	have      extent
+}{
+	{"Kernel panic - not syncing", "its kernel panicked", wholeLine},
+	{"---[ end Kernel panic", "its kernel panicked", wholeLine},
+	{"You are in emergency mode", "it booted into systemd's emergency shell", wholeLine},
+	{"You are in rescue mode", "it booted into systemd's rescue shell", wholeLine},
+	{"(initramfs) ", "it stopped in the initramfs shell: its root disk was not found", promptSoFar},
+	{"Dropping to a shell!", "it stopped in the initramfs shell: its root disk was not found", wholeLine},
+	{"dracut:/#", "it stopped in the dracut shell: its root disk was not found", promptSoFar},
+	{"No bootable device", "its firmware found nothing to boot (wrong firmware for this image? BIOS and UEFI differ)", wholeLine},
 }
 
 // verdict says why the line means that the guest is lost; empty if it does not. Lines of the kernel's own oops
 // report carry "Kernel panic" after a time stamp, so the text may stand anywhere in the line.
-func verdict(line string) string {
+func verdict(line string, have extent) string {
 	for _, m := range mortal {
-		if strings.Contains(line, m.text) {
+		if strings.Contains(line, m.text) && (have == wholeLine || m.have == promptSoFar) {
 			return m.why + ": " + strings.TrimSpace(line)
 		}
 	}

@@ -114,7 +114,7 @@ func TestEveryOperationOnADeadNodeSaysSo(t *testing.T) {
 	alice := b.node("alice")
 	client, err := alice.Guest()
 	g.Expect(err).NotTo(HaveOccurred())
-	b.host.machine(t, "alice").print("You are in emergency mode. After logging in, type \"journalctl -xb\"")
+	b.host.machine(t, "alice").print("You are in emergency mode. After logging in, type \"journalctl -xb\"\n")
 	g.Eventually(status(alice)).WithTimeout(atOnce).Should(HavePrefix("dead: it booted into systemd's emergency shell"))
 	ctx := within(t)
 	for name, operation := range operations(alice) {

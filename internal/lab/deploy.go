@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
+
 	"ionlab/internal/guest"
 )
 
@@ -49,6 +51,15 @@ func succeed(ctx context.Context, g *guest.Client, argv ...string) error {
 		return fmt.Errorf("%q: %s", argv, strings.TrimSpace(res.Stderr()))
 	}
 	return nil
+}
+
+// ciphers are the SSH ciphers in the order that the guest's processor likes. Under emulation ChaCha20 moved 60 MB in
+// 21 s where AES-GCM took 26 s and AES-CTR 24 s; with AES instructions it is the other way round, as the default has it.
+func (l *Lab) ciphers() []string {
+	if l.Accelerator() != "tcg" {
+		return nil
+	}
+	return []string{ssh.CipherChaCha20Poly1305, ssh.CipherAES128GCM, ssh.CipherAES128CTR}
 }
 
 // dialSSH leads to the guest's SSH server over the control path.

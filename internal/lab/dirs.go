@@ -45,7 +45,7 @@ func DefaultDirs() (Dirs, error) {
 
 func userDirs() (Dirs, error) {
 	home, err := os.UserHomeDir()
-	if err != nil {
+	if err != nil && (os.Getenv("LABTEST_STATE_DIR") == "" || os.Getenv("LABTEST_CACHE_DIR") == "") {
 		return Dirs{}, fmt.Errorf("find the home folder: %w (set HOME, or LABTEST_STATE_DIR and LABTEST_CACHE_DIR)", err)
 	}
 	xdg := func(name, fallback string) string {

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
+	"time"
 )
 
 // doors are unix sockets on the host, one per node, that lead to the nodes' SSH servers: the way in for programs
@@ -18,13 +20,13 @@ type doors struct {
 
 	mu        sync.Mutex
 	listeners []net.Listener
-	open      map[net.Conn]struct{}
+	open      map[net.Conn]string // by the name of the node
 }
 
 // openDoors makes the sockets and the ssh_config that uses them.
 func (l *Lab) openDoors(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // the lab's own life; Close cancels it.
-	d := &doors{cancel: cancel, open: map[net.Conn]struct{}{}}
+	d := &doors{cancel: cancel, open: map[net.Conn]string{}}
 	l.mu.Lock()
 	l.doors = d
 	l.mu.Unlock()
@@ -37,45 +39,80 @@ func (l *Lab) openDoors(context.Context) error {
 		if err := os.Chmod(node.files.ssh, 0o600); err != nil {
 			return fmt.Errorf("close the way to node %q to others: %w", node.Name(), err)
 		}
-		d.wg.Go(func() { d.serve(ctx, listener, node.dialSSH) })
+		d.wg.Go(func() { d.serve(ctx, listener, node) })
 	}
 	return l.writeSSHConfig()
 }
 
-func (d *doors) serve(ctx context.Context, listener net.Listener, dial func(context.Context) (net.Conn, error)) {
+func (d *doors) serve(ctx context.Context, listener net.Listener, node *Node) {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
 			return // closed
 		}
-		if !d.track(conn) {
+		if !d.track(conn, node.Name()) {
 			return
 		}
 		d.wg.Go(func() {
 			defer d.forget(conn)
-			guest, err := dial(ctx)
-			if err != nil {
-				_, _ = fmt.Fprintf(conn, "labtest: %v\r\n", err) // lines before the SSH banner are shown by ssh -v (RFC 4253, 4.2)
-				return
-			}
-			defer func() { _ = guest.Close() }()
-			if !d.track(guest) {
-				return
-			}
-			defer d.forget(guest)
-			splice(conn, guest)
+			d.through(ctx, conn, node)
 		})
 	}
 }
 
-func (d *doors) track(conn net.Conn) bool {
+// through joins one client to the guest. Why that cannot be is told in the line before the SSH banner, which ssh -v
+// shows (RFC 4253, 4.2).
+func (d *doors) through(ctx context.Context, conn net.Conn, node *Node) {
+	_, err := node.alive()
+	if err != nil {
+		refuse(conn, err)
+		return
+	}
+	guest, err := node.dialSSH(ctx)
+	if err != nil {
+		refuse(conn, err)
+		return
+	}
+	if !d.track(guest, node.Name()) {
+		return
+	}
+	defer d.forget(guest)
+	splice(conn, guest)
+}
+
+// refuse says why and waits a moment for the client to read it: a socket that is closed with unread input takes its
+// own last words back.
+func refuse(conn net.Conn, why error) {
+	_, _ = fmt.Fprintf(conn, "labtest: %s\r\n", strings.ReplaceAll(why.Error(), "\n", "\r\n"))
+	if half, ok := conn.(*net.UnixConn); ok {
+		_ = half.CloseWrite()
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_, _ = io.Copy(io.Discard, conn)
+}
+
+// drop ends what goes through a node's door: its machine is gone.
+func (d *doors) drop(node string) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for conn, name := range d.open {
+		if name == node {
+			_ = conn.Close()
+		}
+	}
+}
+
+func (d *doors) track(conn net.Conn, node string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open == nil {
 		_ = conn.Close()
 		return false
 	}
-	d.open[conn] = struct{}{}
+	d.open[conn] = node
 	return true
 }
 

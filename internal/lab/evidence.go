@@ -20,9 +20,6 @@ const (
 	largeArtifact = 8 << 20
 )
 
-// evidenceLimit bounds what is asked of one guest for evidence: a guest that hangs must not hang the report.
-const evidenceLimit = 40 * time.Second
-
 // Collect takes evidence of every node into dir: console, domain, and as far as the guest answers its journal since
 // that time, kernel ring, failed units and cloud-init's logs. It goes on when a part fails; the error names the parts.
 func (l *Lab) Collect(ctx context.Context, dir *artifact.Dir, since time.Time) error {
@@ -75,7 +72,8 @@ func (n *Node) collect(ctx context.Context, dir *artifact.Dir, since time.Time, 
 			save("qemu-command.txt", smallArtifact, text(seen.Command+"\n"))
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, evidenceLimit)
+	limit := n.lab.limits.Evidence // a guest that hangs must not hang the report
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no evidence within %s", limit))
 	defer cancel()
 	if err := l.guest.Connect(ctx); err != nil {
 		note(n.Name(), "everything inside", err)
@@ -83,7 +81,7 @@ func (n *Node) collect(ctx context.Context, dir *artifact.Dir, since time.Time, 
 	}
 	for what, argv := range guestEvidence(since) {
 		save(what, largeArtifact, func(ctx context.Context, w io.Writer) error {
-			_, err := l.guest.Run(ctx, guest.Cmd{Argv: argv, Stdout: w, Stderr: w, Timeout: evidenceLimit})
+			_, err := l.guest.Run(ctx, guest.Cmd{Argv: argv, Stdout: w, Stderr: w})
 			return err
 		})
 	}

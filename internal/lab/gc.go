@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
 )
 
 // lockRetry is how often a lock that is held is tried again. The kernel's flock wait cannot be cancelled.
@@ -84,19 +84,15 @@ func leftovers(dirs Dirs) ([]Leftover, error) {
 	return found, nil
 }
 
-// alive tells whether the owner of the lab in run holds its lock. A lock that cannot be tried counts as held: what
-// lives must not be removed, whatever is short just now.
+// alive tells whether the owner of the lab in run holds its lock; when in doubt it does. The lock is not created: its
+// folder may be about to go.
 func alive(run string) bool {
-	path := filepath.Join(run, "lock")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return false
+	file, err := os.OpenFile(filepath.Join(run, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
 	}
-	lock := flock.New(path)
-	free, _ := lock.TryLock()
-	if free {
-		_ = lock.Close()
-	}
-	return !free
+	defer func() { _ = file.Close() }()
+	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
 }
 
 func measure(dirs Dirs, id string) Leftover {

@@ -214,6 +214,7 @@ func TestUserDirsFollowXDG(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", runtime)
 	t.Setenv("XDG_STATE_HOME", "/xdg/state")
 	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("LABTEST_STATE_DIR", "")
 	g.Expect(userDirs()).To(Equal(Dirs{Run: runtime + "/labtest", State: "/xdg/state/labtest", Cache: "/home/me/.cache/labtest"}))
 	t.Setenv("XDG_RUNTIME_DIR", "/nonexistent")
 	t.Setenv("XDG_STATE_HOME", "relative")

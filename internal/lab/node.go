@@ -42,6 +42,7 @@ type nodeFiles struct {
 	agent   string // socket of the guest agent's channel
 	ssh     string // socket that leads to the guest's SSH server, for other programs
 	vars    string // UEFI variables
+	note    string // what other processes have to know
 }
 
 // StageTime is how long a stage of a node's start took.
@@ -181,6 +182,7 @@ func (n *Node) watch(l *life) {
 func (n *Node) kill(l *life, cause string) {
 	_ = n.console.read() // what it printed last counts; a console that cannot be read has nothing to add
 	n.setStatus("dead: " + cause)
+	defer n.lab.doors.drop(n.Name())
 	l.die(&DeadError{Node: n.Name(), Cause: cause, Console: n.console.last(12)})
 }
 

@@ -121,6 +121,7 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 	}
 	if n.leave(l) {
 		n.setStatus(status)
+		n.lab.doors.drop(n.Name())
 	}
 	if err := l.guest.Close(); err != nil {
 		n.lab.log.Debug("close the connection of a stopped node", "node", n.Name(), "err", err)
