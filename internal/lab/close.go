@@ -33,7 +33,7 @@ func (l *Lab) closeAll() error {
 	var errs []error
 	errs = append(errs, l.doors.Close())
 	if hypervisor != nil {
-		errs = append(errs, hypervisor.Close())
+		errs = append(errs, hypervisor.Close(), killStrays(home.run))
 	}
 	for _, node := range l.nodes {
 		errs = append(errs, node.close())

@@ -22,7 +22,8 @@ type Leftover struct {
 }
 
 // GC finds what dead owners left behind and, unless dryRun, removes it. A lab whose owner lives is never touched:
-// its lock is held. Labs die with their owners by themselves, so only files are left.
+// its lock is held. Labs die with their owners by themselves, so only files are left; where the host forbids PID
+// namespaces, machines too.
 func GC(ctx context.Context, dirs Dirs, mode GCMode) ([]Leftover, error) {
 	if mode == GCRemove {
 		if err := dirs.create(); err != nil {
@@ -42,6 +43,7 @@ func GC(ctx context.Context, dirs Dirs, mode GCMode) ([]Leftover, error) {
 		return found, err
 	}
 	for _, l := range found {
+		err = errors.Join(err, killStrays(filepath.Join(dirs.Run, l.ID)))
 		for _, path := range l.Paths {
 			err = errors.Join(err, os.RemoveAll(path))
 		}

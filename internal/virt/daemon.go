@@ -48,7 +48,7 @@ func startDaemon(ctx context.Context, cfg Config) (*daemon, error) {
 	if err := d.layout(cfg.Account); err != nil {
 		return nil, err
 	}
-	argv, err := confine(cfg.Account)
+	argv, err := confine(ctx, cfg.Account)
 	if err != nil {
 		return nil, err
 	}
@@ -104,38 +104,6 @@ func (d *daemon) environ() []string {
 	}
 }
 
-// confine is the command line that puts libvirtd into its PID namespace, as an unprivileged user, under tini.
-func confine(owner *Account) ([]string, error) {
-	argv := []string{"unshare", "-p", "-f", "--kill-child=SIGKILL", "--mount-proc"}
-	if owner == nil {
-		argv = append(argv, "-U", "--map-current-user")
-	} else {
-		// A change of uid clears the parent-death signal, so it is set again after it.
-		argv = append(argv, "setpriv", "--reuid="+strconv.Itoa(owner.UID), "--regid="+strconv.Itoa(owner.GID),
-			"--init-groups", "--no-new-privs", "--pdeathsig", "KILL")
-	}
-	for _, tool := range []string{"unshare", "tini"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("find %s: %w (`make setup` installs it; package util-linux or tini)", tool, err)
-		}
-	}
-	libvirtd, err := findLibvirtd()
-	if err != nil {
-		return nil, err
-	}
-	return append(argv, "tini", "--", libvirtd), nil
-}
-
-// findLibvirtd looks also where an ordinary user's PATH does not lead.
-func findLibvirtd() (string, error) {
-	for _, name := range []string{"libvirtd", "/usr/sbin/libvirtd", "/usr/local/sbin/libvirtd"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	return "", errors.New("find libvirtd: it is not installed (`make setup` installs it; package libvirt-daemon)")
-}
-
 // await waits until libvirtd listens, or says why it does not.
 func (d *daemon) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -161,13 +129,14 @@ func (d *daemon) await(ctx context.Context) error {
 
 // Close kills the daemon and everything in its PID namespace, and returns when the kernel has reaped them all.
 // The init of the namespace is killed rather than the process that made it: the kernel lets an init end only after
-// the last process of its namespace, so the end of unshare proves that none is left.
+// the last process of its namespace, so the end of unshare proves that none is left. Without a namespace (see confine)
+// the lab ends what is left by its run folder.
 func (d *daemon) Close() error {
 	if d == nil || d.proc == nil {
 		return nil
 	}
 	victim := d.proc.cmd.Process.Pid
-	if child := onlyChild(victim); child != 0 {
+	if child := onlyChild(victim); child != 0 && filepath.Base(d.proc.cmd.Path) == "unshare" {
 		victim = child
 	}
 	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
