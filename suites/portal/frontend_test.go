@@ -22,7 +22,13 @@ func inSession(argv ...string) labtest.Cmd {
 	return labtest.Cmd{Argv: argv, Session: true, Timeout: time.Minute}
 }
 
-var _ = Describe("xdg-desktop-portal of Debian, in a login session", Ordered, Label("vm", "discovery"), func() {
+var _ = Describe("xdg-desktop-portal of Debian, in a login session", Ordered, ContinueOnFailure, Label("vm", "discovery"), func() {
+	var desk *labtest.Node
+
+	BeforeAll(func(ctx SpecContext) {
+		desk = labtest.Start(ctx, "../../topologies/portal.yaml").Node("desk")
+	}, NodeTimeout(30*time.Minute))
+
 	It("has a session with a bus of its own", func(ctx SpecContext) {
 		res, err := desk.Run(ctx, labtest.Cmd{Shell: `id -un; printf '%s\n' "$XDG_RUNTIME_DIR" "$DBUS_SESSION_BUS_ADDRESS"`, Session: true})
 		Expect(err).NotTo(HaveOccurred())
