@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 )
 
 func TestOtherProcessesFindTheLab(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	dirs := b.cfg.Dirs
@@ -52,6 +54,7 @@ func TestOtherProcessesFindTheLab(t *testing.T) {
 }
 
 func TestOtherProcessesReachTheGuest(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.up()
@@ -84,6 +87,7 @@ func TestOtherProcessesReachTheGuest(t *testing.T) {
 }
 
 func TestDoorsAreClosedToOthers(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -99,6 +103,7 @@ func TestDoorsAreClosedToOthers(t *testing.T) {
 }
 
 func TestDoorLeadsToTheGuestAndEndsWithTheLab(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -119,7 +124,46 @@ func TestDoorLeadsToTheGuestAndEndsWithTheLab(t *testing.T) {
 	g.Expect(err).To(HaveOccurred())
 }
 
+func TestDoorSaysWhyItIsClosed(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	conn, err := dial(t, "unix", alice.files.ssh)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(io.ReadFull(conn, make([]byte, 8))).To(Equal(8))
+	g.Expect(alice.PowerOff(within(t))).To(Succeed())
+	_, err = io.Copy(io.Discard, conn)
+	g.Expect(err).NotTo(HaveOccurred(), "who is inside when the machine goes is told so, not left waiting")
+	g.Expect(banner(t, "unix", alice.files.ssh)).To(Equal("labtest: node \"alice\": it is powered off (powered off on request)\r\n"))
+	g.Expect(alice.PowerOn(within(t))).To(Succeed())
+	g.Expect(banner(t, "unix", alice.files.ssh)).To(HavePrefix("SSH-2.0-"))
+	b.host.machine(t, "alice").stop(killed)
+	g.Eventually(status(alice)).WithTimeout(atOnce).Should(HavePrefix("dead"))
+	g.Expect(banner(t, "unix", alice.files.ssh)).To(Equal("labtest: node \"alice\" is dead: " + killed + "\r\n"))
+}
+
+func TestOtherProcessesRunCommandsAsTheOwnerDoes(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, "nodes: [{name: alice, memory_mb: 128, env: {COLOUR: a b}}]", nil)
+	b.up()
+	found, err := FindOne(b.cfg.Dirs, b.ID())
+	g.Expect(err).NotTo(HaveOccurred())
+	client, err := found.Guest("alice")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer client.Close()
+	res, err := client.Run(within(t), guest.Cmd{Argv: []string{"sh", "-c", `printf %s "$COLOUR"`}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(res.Stdout()).To(Equal("a b"))
+	g.Expect(os.Remove(filepath.Join(b.cfg.Dirs.Run, b.ID(), "d", "alice.json"))).To(Succeed())
+	_, err = found.Guest("alice")
+	g.Expect(err).To(MatchError(HavePrefix(`read the note on node "alice": `)))
+}
+
 func TestSSHConfigReachesNodesByName(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.up()
@@ -174,6 +218,7 @@ func TestProxyCommandPrefersLabtest(t *testing.T) {
 }
 
 func TestFoundGuestOfAnOwnerThatDied(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()

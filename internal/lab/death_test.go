@@ -20,6 +20,7 @@ const atOnce = 5 * time.Second
 const killed = "its QEMU process ended unasked (killed, or out of memory?)"
 
 func TestDeathEndsAStartAtOnceInEveryPhase(t *testing.T) {
+	t.Parallel()
 	tool := filepath.Join(t.TempDir(), "tool")
 	NewWithT(t).Expect(os.WriteFile(tool, nil, 0o755)).To(Succeed())
 	hang := func(match string) func(*behaviour) {
@@ -80,6 +81,7 @@ func TestDeathEndsAStartAtOnceInEveryPhase(t *testing.T) {
 }
 
 func TestDeathEndsARunningCommand(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.up()
@@ -108,6 +110,7 @@ func TestDeathEndsARunningCommand(t *testing.T) {
 }
 
 func TestEveryOperationOnADeadNodeSaysSo(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -134,6 +137,7 @@ func operations(n *Node) map[string]func(context.Context) error {
 }
 
 func TestPowerOnRevivesADeadNode(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()

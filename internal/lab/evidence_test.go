@@ -51,6 +51,7 @@ func named(node string, lists ...[]string) []string {
 }
 
 func TestCollectTakesEvidenceOfEveryNode(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.up()
@@ -94,6 +95,7 @@ func TestCollectAsksForTheJournalSinceTheSpec(t *testing.T) {
 }
 
 func TestCollectOfALabThatNeverStarted(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	dir, err := b.collect(within(t), time.Time{})
@@ -103,6 +105,7 @@ func TestCollectOfALabThatNeverStarted(t *testing.T) {
 }
 
 func TestCollectOfAStartThatFailed(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.host.failCreate = errors.New("broken")
@@ -113,6 +116,7 @@ func TestCollectOfAStartThatFailed(t *testing.T) {
 }
 
 func TestCollectOfADeadAndAnOffNode(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.up()
@@ -129,6 +133,7 @@ func TestCollectOfADeadAndAnOffNode(t *testing.T) {
 }
 
 func TestCollectIsBoundedWhenAGuestHangs(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		spoil func(*bench)
 		want  []string
@@ -166,6 +171,7 @@ func TestCollectIsBoundedWhenAGuestHangs(t *testing.T) {
 }
 
 func TestSecrets(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, `nodes: [{name: alice, cloud_init: {user: tester, password: s3cret!}}, {name: bob, cloud_init: {user: same, password: same}}]`, nil)
 	g.Expect(b.Secrets()).To(ConsistOf(b.key.Private, b.node("alice").hostKey.Private, b.node("bob").hostKey.Private, "s3cret!"),

@@ -109,6 +109,9 @@ func (g *fakeGuest) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	for req := range reqs {
 		if req.Type != "exec" {
 			_ = req.Reply(false, nil)
+			if req.Type == "signal" {
+				_ = ch.Close() // which ends whatever hangs
+			}
 			continue
 		}
 		var m struct{ Command string }

@@ -213,13 +213,15 @@ func (n *Node) close() error {
 	return err
 }
 
-// expectStop announces that the lab is about to end the node.
+// expectStop announces that the lab is about to end the node. What waits for its guest ends now: nobody is going to
+// answer.
 func (n *Node) expectStop() {
 	n.mu.Lock()
 	l := n.life
 	n.mu.Unlock()
 	if l != nil {
 		l.expect(true)
+		l.die(fmt.Errorf("node %q: %w", n.Name(), ErrClosed))
 	}
 }
 

@@ -38,8 +38,10 @@ func (n *Node) Reboot(ctx context.Context) error {
 func (n *Node) restart(ctx context.Context, l *life, before string) error {
 	l.expect(true)
 	defer l.expect(false)
+	asking, stop := l.bind(ctx) // a domain that ends takes the connection along without a word
+	defer stop()
 	// The connection may go down before the answer comes: only a command that ran and failed is an error.
-	res, err := l.guest.Run(ctx, guest.Cmd{Argv: []string{"systemctl", "reboot"}, Timeout: time.Minute})
+	res, err := l.guest.Run(asking, guest.Cmd{Argv: []string{"systemctl", "reboot"}, Timeout: time.Minute})
 	if err == nil && res.ExitCode() != 0 && res.Signal() == "" {
 		return fmt.Errorf("systemctl reboot exited with %d: %s", res.ExitCode(), strings.TrimSpace(res.Stderr()))
 	}

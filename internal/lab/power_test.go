@@ -13,6 +13,7 @@ import (
 )
 
 func TestPowerOffAndOn(t *testing.T) {
+	t.Parallel()
 	for name, off := range map[string]struct {
 		do     func(*Node, context.Context) error
 		status string
@@ -49,6 +50,7 @@ func TestPowerOffAndOn(t *testing.T) {
 }
 
 func TestShutdownThatTheGuestRefuses(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -65,6 +67,7 @@ func TestShutdownThatTheGuestRefuses(t *testing.T) {
 }
 
 func TestRebootIsProvenByTheBootID(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -85,13 +88,14 @@ func bootOf(t testing.TB, n *Node) string {
 }
 
 func TestRebootThatDoesNotHappen(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
-	b.limits.Boot = 500 * time.Millisecond
+	b.limits.Boot = 3 * time.Second
 	b.host.plan("alice").set(func(now *behaviour) { now.sameBoot = true })
 	g.Expect(b.node("alice").Reboot(within(t))).To(MatchError(And(
-		HavePrefix(`reboot node "alice": gave up after `), ContainSubstring("no new boot within 500ms"),
+		HavePrefix(`reboot node "alice": gave up after `), ContainSubstring("no new boot within 3s"),
 		HaveSuffix("last cause: the guest still runs the old boot"))))
 	b.host.plan("alice").set(func(now *behaviour) {
 		now.answers = []answer{{match: "systemctl reboot", err: "Interactive authentication required.", code: 1}}
@@ -101,11 +105,14 @@ func TestRebootThatDoesNotHappen(t *testing.T) {
 }
 
 func TestRebootThatEndsTheDomainIsADeath(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
 	b.host.plan("alice").set(func(now *behaviour) { now.rebootEnds = true })
+	began := time.Now()
 	err := b.node("alice").Reboot(within(t))
+	g.Expect(time.Since(began)).To(BeNumerically("<", patience/2), "nobody says goodbye on a connection to such a guest")
 	var dead *DeadError
 	g.Expect(errors.As(err, &dead)).To(BeTrue(), "%v", err)
 	g.Expect(dead.Cause).To(Equal("the domain stopped instead of starting again"))
@@ -114,6 +121,7 @@ func TestRebootThatEndsTheDomainIsADeath(t *testing.T) {
 }
 
 func TestDeathAfterTheRebootIsADeath(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -137,6 +145,7 @@ func TestDeathAfterTheRebootIsADeath(t *testing.T) {
 }
 
 func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -148,6 +157,7 @@ func TestPauseAndResume(t *testing.T) {
 }
 
 func TestRestartThatTheGuestBeganIsNoDeath(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -158,6 +168,7 @@ func TestRestartThatTheGuestBeganIsNoDeath(t *testing.T) {
 }
 
 func TestPowerAtOnceFromManySides(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
@@ -178,6 +189,7 @@ func TestPowerAtOnceFromManySides(t *testing.T) {
 }
 
 func TestPowerOnOfALabThatNeverStarted(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	alice := b.node("alice")

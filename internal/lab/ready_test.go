@@ -20,6 +20,7 @@ func sick(instance, result, status string) answer {
 }
 
 func TestStagesThatFailSayWhy(t *testing.T) {
+	t.Parallel()
 	const initTail = "\nlast lines of cloud-init-output.log:\n    Cloud-init v. 22.4 running\n    E: Unable to locate package nosuch" +
 		"\nhint: see /var/log/cloud-init-output.log in the artifacts\nlast lines of its console:\n    "
 	const unitHint = "\nhint: `systemctl --failed` in the guest names the unit; its journal is in the artifacts\nlast lines of its console:\n    "
@@ -77,6 +78,7 @@ func TestStagesThatFailSayWhy(t *testing.T) {
 }
 
 func TestFailedUnitsAreAllowedOnRequest(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, func(c *Config) { c.AllowFailedUnits = true })
 	b.host.plan("alice").set(func(now *behaviour) {
@@ -86,6 +88,7 @@ func TestFailedUnitsAreAllowedOnRequest(t *testing.T) {
 }
 
 func TestOtherStatesOfSystemdAreNotAllowed(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, func(c *Config) { c.AllowFailedUnits = true })
 	b.host.plan("alice").set(func(now *behaviour) {
@@ -95,6 +98,7 @@ func TestOtherStatesOfSystemdAreNotAllowed(t *testing.T) {
 }
 
 func TestStageThatTakesTooLongNamesItsLastCause(t *testing.T) {
+	t.Parallel()
 	hostKey, err := seed.NewHostKey(rand.Reader)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	foreign, err := ssh.ParsePrivateKey([]byte(hostKey.Private))
@@ -106,30 +110,30 @@ func TestStageThatTakesTooLongNamesItsLastCause(t *testing.T) {
 	}{
 		"no sshd": {
 			func(now *behaviour) { now.noSSH = true }, "sshd",
-			[]string{"not reached within 800ms", "connection refused", "its SSH server does not answer"},
+			[]string{"not reached within 3s", "connection refused", "its SSH server does not answer"},
 		},
 		"foreign host key": {
 			func(now *behaviour) { now.foreignHostKey = foreign }, "sshd",
-			[]string{"not reached within 800ms", "host key mismatch"},
+			[]string{"not reached within 3s", "host key mismatch"},
 		},
 		"key refused": {
 			func(now *behaviour) { now.refusesKey = true }, "login",
-			[]string{"not reached within 800ms", "unable to authenticate", "cloud-init has not put the lab's key in place"},
+			[]string{"not reached within 3s", "unable to authenticate", "cloud-init has not put the lab's key in place"},
 		},
 		"cloud-init hangs": {
 			func(now *behaviour) { now.answers = []answer{{match: "result.json", hang: true}} }, "cloud-init",
-			[]string{"not reached within 800ms"},
+			[]string{"not reached within 3s"},
 		},
 		"units hang": {
 			func(now *behaviour) { now.answers = []answer{{match: "is-system-running", hang: true}} }, "units",
-			[]string{"not reached within 800ms"},
+			[]string{"not reached within 3s"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			b := newBench(t, one, func(c *Config) {
-				short := 800 * time.Millisecond
+				short := 3 * time.Second
 				for stage, limit := range map[string]*time.Duration{
 					"sshd": &c.Limits.Boot, "login": &c.Limits.Login, "cloud-init": &c.Limits.Init, "units": &c.Limits.Units,
 				} {
@@ -149,6 +153,7 @@ func TestStageThatTakesTooLongNamesItsLastCause(t *testing.T) {
 }
 
 func TestSilentConsoleIsNoFailure(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, func(c *Config) { c.Limits.Boot = 30 * time.Second })
 	b.host.plan("alice").set(func(now *behaviour) { now.silent = true })

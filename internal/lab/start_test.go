@@ -16,6 +16,7 @@ import (
 )
 
 func TestStartBringsNodesToReady(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	g.Expect(b.ID()).To(BeEmpty())
@@ -45,6 +46,7 @@ func TestStartBringsNodesToReady(t *testing.T) {
 }
 
 func TestStartTellsWhatItDoes(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.up()
@@ -65,6 +67,7 @@ func TestStartTellsWhatItDoes(t *testing.T) {
 }
 
 func TestDomainsAreLabelled(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	b.up()
@@ -79,6 +82,7 @@ func TestDomainsAreLabelled(t *testing.T) {
 }
 
 func TestUnknownNamesListTheKnown(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, two, nil)
 	_, err := b.Node("carol")
@@ -90,6 +94,7 @@ func TestUnknownNamesListTheKnown(t *testing.T) {
 }
 
 func TestNewSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	cfg := newBench(t, one, nil).cfg
 	for want, spoil := range map[string]func(*Config){
@@ -105,6 +110,7 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestPreflightRefusesBeforeAnythingIsMade(t *testing.T) {
+	t.Parallel()
 	const routed = "networks: [{name: in, subnet: 10.1.0.0/24}, {name: out, subnet: 10.2.0.0/24}]\n" +
 		"routers: [{name: gw, inside: in, outside: out, nat: symmetric}]\nnodes: [{name: alice, memory_mb: 128, networks: [{name: in}]}]"
 	for name, test := range map[string]struct{ text, want string }{
@@ -129,6 +135,7 @@ func TestPreflightRefusesBeforeAnythingIsMade(t *testing.T) {
 }
 
 func TestStartGivesFilesToTheAccountOfQEMU(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.findAccount = func() (*Account, error) { // ourselves: what anybody may give a file to
@@ -142,6 +149,7 @@ func TestStartGivesFilesToTheAccountOfQEMU(t *testing.T) {
 }
 
 func TestStartFailsWithTheCauseOfTheHost(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	for name, test := range map[string]struct {
 		spoil func(*fakeHost)
@@ -168,6 +176,7 @@ func TestStartFailsWithTheCauseOfTheHost(t *testing.T) {
 }
 
 func TestStartForwardsPorts(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, `nodes: [{name: alice, memory_mb: 128, ports: ["127.0.0.1:0:22"]}]`, nil)
 	b.up()
@@ -182,6 +191,7 @@ func TestStartForwardsPorts(t *testing.T) {
 }
 
 func TestStartNamesThePortThatIsTaken(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	taken := listenTCP(t)
 	b := newBench(t, fmt.Sprintf(`nodes: [{name: alice, memory_mb: 128, ports: ["%s:22"]}]`, taken), nil)
@@ -190,6 +200,7 @@ func TestStartNamesThePortThatIsTaken(t *testing.T) {
 }
 
 func TestStartDeploys(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	dir := t.TempDir()
 	tool, tree, to := filepath.Join(dir, "tool"), filepath.Join(dir, "tree"), filepath.Join(dir, "guest")
@@ -207,6 +218,7 @@ func TestStartDeploys(t *testing.T) {
 }
 
 func TestStartNamesTheDeployThatFails(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	tool := filepath.Join(t.TempDir(), "tool")
 	g.Expect(os.WriteFile(tool, nil, 0o755)).To(Succeed())
