@@ -48,7 +48,7 @@ func TestFindings(t *testing.T) {
 		},
 		{
 			"a device that runs nothing", func(m *machine) { m.failing["kvm"] = errors.New("the guest spun for 5s") },
-			"kvm", warn, "/dev/kvm opens, but is not used: the guest spun for 5s", "nested virtualization",
+			"kvm", warn, "/dev/kvm is there, but not used: the guest spun for 5s", "nested virtualization",
 		},
 		{
 			"no QEMU", func(m *machine) { delete(m.programs, "qemu-system-x86_64") },

@@ -43,8 +43,8 @@ func kvm(ctx context.Context, e exam) Check {
 	}
 	if err := e.KVM(ctx); err != nil {
 		return Check{
-			Status: Warn, Detail: fmt.Sprintf("%s opens, but is not used: %v: %s", device, err, emulated),
-			Remedy: "if this host is itself a virtual machine, ask for nested virtualization; LABTEST_ACCEL=kvm forces a try",
+			Status: Warn, Detail: fmt.Sprintf("%s is there, but not used: %v: %s", device, err, emulated),
+			Remedy: "do what the reason asks for; if this host is itself a virtual machine, ask for nested virtualization; LABTEST_ACCEL=kvm forces a try",
 		}
 	}
 	return ok("%s runs a kernel", device)
