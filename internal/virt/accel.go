@@ -38,6 +38,20 @@ type AccelConfig struct {
 	Emulator string   // the QEMU program
 	CacheDir string   // where the verdict is kept until the next boot of the host
 	Account  *Account // who will run QEMU; nil for ourselves
+	Device   string   // KVM's device; empty is /dev/kvm
+	// Patience is how long a kernel may take to its root disk before KVM counts as broken; 0 is 20 s. A good one takes
+	// less than one.
+	Patience time.Duration
+}
+
+func (c AccelConfig) withDefaults() AccelConfig {
+	if c.Device == "" {
+		c.Device = "/dev/kvm"
+	}
+	if c.Patience == 0 {
+		c.Patience = 20 * time.Second
+	}
+	return c
 }
 
 // Probe decides between KVM and TCG. A /dev/kvm that opens proves nothing: nested and paravirtual hosts may offer one
@@ -45,6 +59,7 @@ type AccelConfig struct {
 // it asks for its root disk. The verdict is kept for the host's boot, per QEMU user. Probe never fails: what goes
 // wrong is a reason for TCG.
 func Probe(ctx context.Context, cfg AccelConfig) Verdict {
+	cfg = cfg.withDefaults()
 	switch cfg.Forced {
 	case KVM, TCG:
 		return Verdict{cfg.Forced, "forced by LABTEST_ACCEL"}
@@ -52,8 +67,8 @@ func Probe(ctx context.Context, cfg AccelConfig) Verdict {
 	default:
 		return Verdict{TCG, fmt.Sprintf("LABTEST_ACCEL=%q is neither kvm nor tcg; ignored", cfg.Forced)}
 	}
-	if _, err := os.Stat("/dev/kvm"); errors.Is(err, fs.ErrNotExist) {
-		return Verdict{TCG, "the host has no /dev/kvm (virtualization is off in the firmware, or this is a VM without nesting)"}
+	if _, err := os.Stat(cfg.Device); errors.Is(err, fs.ErrNotExist) {
+		return Verdict{TCG, "the host has no " + cfg.Device + " (virtualization is off in the firmware, or this is a VM without nesting)"}
 	}
 	path := cachePath(cfg)
 	if v, ok := recall(path); ok {
@@ -66,11 +81,12 @@ func Probe(ctx context.Context, cfg AccelConfig) Verdict {
 	return v
 }
 
-// probeKVM reports whether its verdict is certain: one that was cut short, or found no kernel, is not kept.
+// probeKVM reports whether its verdict is certain. One that was cut short, or lacked a kernel, a QEMU or the right to the
+// device, is not kept: what it lacks can come at any time.
 func probeKVM(ctx context.Context, cfg AccelConfig) (Verdict, bool) {
 	kernel := readable(cfg.Kernels)
 	if kernel == "" {
-		return Verdict{TCG, "/dev/kvm is there, but no readable kernel to prove that it works; " +
+		return Verdict{TCG, cfg.Device + " is there, but no readable kernel to prove that it works; " +
 			"`labtest image build debian-12` brings one, LABTEST_ACCEL=kvm skips the proof"}, false
 	}
 	began := time.Now()
@@ -81,7 +97,9 @@ func probeKVM(ctx context.Context, cfg AccelConfig) (Verdict, bool) {
 	case ctx.Err() != nil:
 		return Verdict{TCG, "the probe of KVM was cancelled"}, false
 	case strings.Contains(out, "Permission denied"):
-		return Verdict{TCG, "/dev/kvm is closed to the user that runs QEMU (add that user to the group of /dev/kvm, or chmod it 0666)"}, false
+		return Verdict{TCG, cfg.Device + " is closed to the user that runs QEMU (add that user to its group, or chmod it 0666)"}, false
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, exec.ErrNotFound):
+		return Verdict{TCG, "there is no QEMU to try KVM with: " + err.Error()}, false
 	}
 	return Verdict{TCG, fmt.Sprintf("KVM is there but does not run a stock kernel: %v; QEMU said: %s", err, lastLine(out))}, true
 }
@@ -102,18 +120,17 @@ func runKernel(ctx context.Context, cfg AccelConfig, kernel string) (string, err
 	if err != nil {
 		return err.Error(), err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.Patience, fmt.Errorf("nothing within %s", cfg.Patience))
 	defer cancel()
 	err = poll.Until(ctx, 20*time.Millisecond, func(context.Context) error {
-		if strings.Contains(p.output.String(), "Unable to mount root fs") {
+		ended := p.ended() // asked first: what it printed before its end counts
+		switch {
+		case strings.Contains(p.output.String(), "Unable to mount root fs"):
 			return nil
-		}
-		select {
-		case <-p.done:
+		case ended:
 			return poll.Stop(fmt.Errorf("QEMU ended (%v) before the kernel was up", p.err)) //nolint:errorlint // in words.
-		default:
-			return errors.New("the kernel has not come up")
 		}
+		return errors.New("the kernel has not come up")
 	})
 	_ = p.cmd.Process.Kill() // it may have ended by itself
 	<-p.done

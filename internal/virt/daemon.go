@@ -135,6 +135,9 @@ func (d *daemon) Close() error {
 	if d == nil || d.proc == nil {
 		return nil
 	}
+	if d.proc.ended() {
+		return nil // and its process id may be another's by now
+	}
 	victim := d.proc.cmd.Process.Pid
 	if child := onlyChild(victim); child != 0 && filepath.Base(d.proc.cmd.Path) == "unshare" {
 		victim = child

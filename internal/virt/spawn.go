@@ -40,6 +40,16 @@ func spawn(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
+// ended tells whether the process has ended and its output is complete.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // tail keeps the last bytes that a process printed.
 type tail struct {
 	mu  sync.Mutex
