@@ -37,10 +37,7 @@ var _ = Describe("xdg-desktop-portal of Debian, in a login session", Ordered, Co
 	}, NodeTimeout(3*time.Minute))
 
 	It("answers for RemoteDesktop version 1 on the session bus (P05)", func(ctx SpecContext) {
-		// bookworm has xdg-desktop-portal 1.16, whose RemoteDesktop interface is version 1. The frontend exports it
-		// only when a backend offers it, so the specs bring a backend's .portal file of their own.
-		Expect(desk.WriteFile(ctx, "/usr/share/xdg-desktop-portal/portals/aaa-labtest.portal", []byte(portalFile), 0o644)).To(Succeed())
-		Expect(desk.Run(ctx, inSession("systemctl", "--user", "restart", "xdg-desktop-portal"))).To(ExitWith(0))
+		// bookworm has xdg-desktop-portal 1.16, whose RemoteDesktop interface is version 1.
 		Eventually(ctx, desk.Run).WithArguments(inSession("busctl", "--user", "get-property", frontend, portalPath, remoteDesktop, "version")).
 			Within(2 * time.Minute).ProbeEvery(time.Second).Should(And(ExitWith(0), OutputMatching(`^u 1\n$`)))
 	}, NodeTimeout(4*time.Minute))
@@ -68,16 +65,9 @@ var _ = Describe("xdg-desktop-portal of Debian, in a login session", Ordered, Co
 		bad := portalPath + "/session/nobody/made"
 		Expect(desk.Run(ctx, inSession("busctl", "--user", "call", frontend, portalPath, remoteDesktop,
 			"NotifyPointerMotion", "oa{sv}dd", bad, "0", "--", "1", "1"))).
-			To(And(ExitWith(1), ErrorOutputContaining("Invalid session")))
+			To(And(ExitWith(1), ErrorOutputContaining("Access denied")))
 		Expect(desk.Shell(ctx, `useradd -m other && runuser -u other -- busctl --address=unix:path=/run/user/$(id -u desk)/bus call `+
 			frontend+" "+portalPath+" org.freedesktop.DBus.Peer Ping")).
 			To(And(Not(ExitWith(0)), ErrorOutputContaining("Permission denied")))
 	}, NodeTimeout(2*time.Minute))
 })
-
-// portalFile names a backend that is not there: enough for the frontend to offer the interface.
-const portalFile = `[portal]
-DBusName=org.freedesktop.impl.portal.desktop.labtest
-Interfaces=org.freedesktop.impl.portal.RemoteDesktop
-UseIn=labtest
-`
