@@ -169,3 +169,16 @@ func TestDeadErrorSaysWhenNothingWasPrinted(t *testing.T) {
 	g.Expect((&DeadError{Node: "a", Cause: "killed", Console: []string{""}}).Error()).To(
 		Equal("node \"a\" is dead: killed\nlast lines of its console:\n    (nothing was printed)"))
 }
+
+func TestAMachineThatQEMUPausedIsDead(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	const full = "QEMU paused it after an I/O error (is the host's disk full?)"
+	b.host.machine(t, "alice").tell(Change{State: Stuck, Reason: full})
+	g.Eventually(status(alice)).WithTimeout(atOnce).Should(Equal("dead: " + full))
+	_, err := alice.Guest()
+	g.Expect(err).To(MatchError(ContainSubstring(full)))
+}

@@ -168,10 +168,12 @@ func (n *Node) watch(l *life) {
 		case Reboot:
 			n.console.reset()
 			l.guest.Disconnect()
+		case Stuck:
+			n.kill(l, change.Reason)
 		case Paused:
-			n.setStatus("paused: " + change.Reason)
+			n.setStatus("paused")
 		case Running:
-			if status, _ := n.Status(); len(status) > 6 && status[:6] == "paused" {
+			if status, _ := n.Status(); status == "paused" {
 				n.setStatus("ready")
 			}
 		}

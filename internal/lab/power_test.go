@@ -151,7 +151,7 @@ func TestPauseAndResume(t *testing.T) {
 	b.up()
 	alice := b.node("alice")
 	g.Expect(alice.Pause(within(t))).To(Succeed())
-	g.Eventually(status(alice)).WithTimeout(atOnce).Should(Equal("paused: paused"))
+	g.Eventually(status(alice)).WithTimeout(atOnce).Should(Equal("paused"))
 	g.Expect(alice.Resume(within(t))).To(Succeed())
 	g.Eventually(status(alice)).WithTimeout(atOnce).Should(Equal("ready"))
 }

@@ -12,7 +12,7 @@ func translate(event *libvirt.DomainEventLifecycle) (lab.Change, bool) {
 	case libvirt.DOMAIN_EVENT_STARTED, libvirt.DOMAIN_EVENT_RESUMED:
 		return lab.Change{State: lab.Running, Reason: "running"}, true
 	case libvirt.DOMAIN_EVENT_SUSPENDED:
-		return lab.Change{State: lab.Paused, Reason: pausedReason(event.Detail)}, true
+		return suspended(event.Detail), true
 	case libvirt.DOMAIN_EVENT_STOPPED:
 		return lab.Change{State: lab.Stopped, Reason: stoppedReason(event.Detail)}, true
 	case libvirt.DOMAIN_EVENT_CRASHED:
@@ -21,14 +21,15 @@ func translate(event *libvirt.DomainEventLifecycle) (lab.Change, bool) {
 	return lab.Change{}, false
 }
 
-func pausedReason(detail int) string {
-	switch libvirt.DomainEventSuspendedDetailType(detail) { //nolint:exhaustive // the rest is "paused".
+// suspended tells a pause that somebody asked for from one that QEMU took, which no guest comes back from by itself.
+func suspended(detail int) lab.Change {
+	switch libvirt.DomainEventSuspendedDetailType(detail) { //nolint:exhaustive // the rest is asked for.
 	case libvirt.DOMAIN_EVENT_SUSPENDED_IOERROR:
-		return "paused by QEMU after an I/O error (is the host's disk full?)"
+		return lab.Change{State: lab.Stuck, Reason: "QEMU paused it after an I/O error (is the host's disk full?)"}
 	case libvirt.DOMAIN_EVENT_SUSPENDED_WATCHDOG:
-		return "paused by its watchdog"
+		return lab.Change{State: lab.Stuck, Reason: "its watchdog paused it"}
 	}
-	return "paused"
+	return lab.Change{State: lab.Paused, Reason: "paused"}
 }
 
 func stoppedReason(detail int) string {
