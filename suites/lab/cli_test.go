@@ -19,7 +19,7 @@ import (
 	. "ionlab/matchers"
 )
 
-var _ = Describe("labtest up, beside another owner of the same topology", Ordered, Label("vm", "cli"), func() {
+var _ = Describe("labtest up, beside another owner of the same topology", Ordered, ContinueOnFailure, Label("vm", "cli"), func() {
 	var (
 		bin, id string
 		up      *gexec.Session
