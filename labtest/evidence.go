@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -78,16 +79,19 @@ func (l *Lab) keepEvidence(ctx context.Context, report types.SpecReport, since t
 	ginkgo.AddReportEntry("artifacts", entry)
 }
 
-// reproduce is the command that runs the failed spec again.
+// reproduce is the command that runs the failed spec again. What fails outside a spec, such as BeforeSuite, comes again
+// with any spec, and none stands on its line.
 func reproduce(report types.SpecReport) string {
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = "."
 	}
 	config, _ := ginkgo.GinkgoConfiguration()
-	where := report.LeafNodeLocation
-	return fmt.Sprintf("cd %s\nginkgo --seed=%d --focus-file='%s:%d' .\n",
-		dir, config.RandomSeed, filepath.Base(where.FileName), where.LineNumber)
+	focus := ""
+	if where := report.LeafNodeLocation; report.LeafNodeType.Is(types.NodeTypeIt) {
+		focus = fmt.Sprintf("--focus-file='%s:%d' ", filepath.Base(where.FileName), where.LineNumber)
+	}
+	return fmt.Sprintf("cd '%s'\nginkgo --seed=%d %s.\n", strings.ReplaceAll(dir, "'", `'\''`), config.RandomSeed, focus)
 }
 
 // entryOf puts an operation inside a guest into the transcript's words.

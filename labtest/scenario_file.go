@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -19,8 +21,8 @@ func (s Scenario) Validate() error {
 	if s.Name == "" {
 		bad("name is missing")
 	}
-	if s.Timeout < 0 {
-		bad("timeout %s is negative", s.Timeout)
+	if problem := timeoutProblem(s.Timeout); problem != "" {
+		bad("%s", problem)
 	}
 	if len(s.Steps) == 0 {
 		bad("it has no steps, so it would prove nothing")
@@ -47,13 +49,24 @@ func (s Step) problems() []string {
 	if s.ExpectedExitCode < 0 || s.ExpectedExitCode > 255 {
 		out = append(out, fmt.Sprintf("expected_exit_code %d is not 0 to 255", s.ExpectedExitCode))
 	}
-	if s.Timeout < 0 {
-		out = append(out, fmt.Sprintf("timeout %s is negative", s.Timeout))
+	if problem := timeoutProblem(s.Timeout); problem != "" {
+		out = append(out, problem)
 	}
 	if _, err := regexp.Compile(s.ExpectOutput); err != nil {
 		out = append(out, fmt.Sprintf("expect_output: %v", err))
 	}
 	return out
+}
+
+// timeoutProblem says what is wrong with a time-out; empty if nothing is. A number without a unit is nanoseconds.
+func timeoutProblem(d time.Duration) string {
+	switch {
+	case d < 0:
+		return fmt.Sprintf("timeout %s is negative", d)
+	case d > 0 && d < time.Microsecond:
+		return fmt.Sprintf("timeout %s is no time for anything: give it a unit, as in 30*time.Second", d)
+	}
+	return ""
 }
 
 // check compares a result with what the step expects.
@@ -86,14 +99,22 @@ func LoadScenarios(path string) ([]Scenario, error) {
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(&file); err != nil {
+	if err := decoder.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read scenarios from %s: %w", path, err)
 	}
 	if len(file.Scenarios) == 0 {
 		return nil, fmt.Errorf("read scenarios from %s: there are none under the key scenarios", path)
 	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read scenarios from %s: it holds more than one YAML document: put all scenarios into the first", path)
+	}
 	var errs []error
+	seen := map[string]bool{}
 	for _, s := range file.Scenarios {
+		if seen[s.Name] {
+			errs = append(errs, fmt.Errorf("scenario %q is there twice: no report could tell them apart", s.Name))
+		}
+		seen[s.Name] = true
 		errs = append(errs, s.Validate())
 	}
 	if err := errors.Join(errs...); err != nil {
