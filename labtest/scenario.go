@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 )
 
 // Scenario is a named list of steps, run in order until one fails.
@@ -100,9 +101,10 @@ func (l *Lab) runStep(ctx context.Context, step Step) StepResult {
 // there yet when the tree of specs is built.
 func DescribeScenarios(text string, lab func() *Lab, scenarios ...Scenario) bool {
 	ginkgo.GinkgoHelper()
+	where := types.NewCodeLocation(1) // a failure and the command that reproduces it point at the author's table
 	return ginkgo.Describe(text, func() {
 		for _, s := range scenarios {
-			ginkgo.It(s.Name, func(ctx ginkgo.SpecContext) {
+			ginkgo.It(s.Name, where, func(ctx ginkgo.SpecContext) {
 				if _, err := lab().RunScenarios(ctx, s); err != nil {
 					ginkgo.Fail(err.Error())
 				}
