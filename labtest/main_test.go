@@ -23,7 +23,11 @@ import (
 // patience bounds what takes milliseconds.
 const patience = 20 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A preview of specs leaves Ginkgo's handler of interrupts behind.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(
+		"github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"))
+}
 
 func within(t testing.TB) context.Context {
 	t.Helper()

@@ -42,8 +42,8 @@ func newScreen(t testing.TB) *screen {
 	return s
 }
 
-// print writes each text and has it read before the next.
-func (s *screen) print(t testing.TB, texts ...string) {
+// emit writes each text and has it read before the next.
+func (s *screen) emit(t testing.TB, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
 		_, err := s.file.WriteString(text)
@@ -66,7 +66,7 @@ func TestEveryMortalLineGivesAlarm(t *testing.T) {
 			t.Run(m.text+" "+name, func(t *testing.T) {
 				g := NewWithT(t)
 				s := newScreen(t)
-				s.print(t, writes...)
+				s.emit(t, writes...)
 				g.Expect(s.alarms).NotTo(BeEmpty())
 				g.Expect(s.alarms[len(s.alarms)-1]).To(Equal(m.why + ": " + whole))
 				for _, alarm := range s.alarms {
@@ -81,16 +81,16 @@ func TestPromptsGiveAlarmWithoutAnEndOfLine(t *testing.T) {
 	for _, prompt := range []string{"(initramfs) ", "dracut:/# "} {
 		g := NewWithT(t)
 		s := newScreen(t)
-		s.print(t, "BusyBox v1.35.0\r\n", prompt[:4])
+		s.emit(t, "BusyBox v1.35.0\r\n", prompt[:4])
 		g.Expect(s.alarms).To(BeEmpty())
-		s.print(t, prompt[4:])
+		s.emit(t, prompt[4:])
 		g.Expect(s.alarms).To(ConsistOf(HaveSuffix(": " + strings.TrimSpace(prompt))))
 	}
 }
 
 func TestOtherLinesGiveNoAlarm(t *testing.T) {
 	s := newScreen(t)
-	s.print(t, "Run /init as init process\n", "systemd[1]: Reached target Emergency Mode dependency.\n",
+	s.emit(t, "Run /init as init process\n", "systemd[1]: Reached target Emergency Mode dependency.\n",
 		"login: (initramfs)\n", "panic: runtime error\n", "Kernel panic\n - not syncing\n", strings.Repeat("x", 100<<10)+"\n")
 	NewWithT(t).Expect(s.alarms).To(BeEmpty())
 }
@@ -116,7 +116,7 @@ func TestConsoleShowsPlainLines(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
 			s := newScreen(t)
-			s.print(t, in)
+			s.emit(t, in)
 			NewWithT(t).Expect(s.last(1)).To(Equal([]string{want}))
 			NewWithT(t).Expect(s.copied.String()).To(Equal(in), "the copy is exact")
 		})
@@ -132,7 +132,7 @@ func TestConsoleKeepsTheLastLines(t *testing.T) {
 	for i := range 20000 {
 		_, _ = fmt.Fprintf(s.file, "line %d of many\n", i)
 	}
-	s.print(t, "\n\n")
+	s.emit(t, "\n\n")
 	g.Expect(grew).To(BeClosed())
 	printed, _ = s.printed()
 	g.Expect(printed).To(BeTrue())
@@ -142,15 +142,15 @@ func TestConsoleKeepsTheLastLines(t *testing.T) {
 	s.reset()
 	printed, _ = s.printed()
 	g.Expect(printed).To(BeFalse())
-	s.print(t, "next boot\n")
+	s.emit(t, "next boot\n")
 	g.Expect(s.last(5)).To(Equal([]string{"next boot"}))
 }
 
 func TestConsoleForgetsAnUnfinishedLineAtReset(t *testing.T) {
 	s := newScreen(t)
-	s.print(t, "Kernel panic - ")
+	s.emit(t, "Kernel panic - ")
 	s.reset()
-	s.print(t, "not syncing\n")
+	s.emit(t, "not syncing\n")
 	NewWithT(t).Expect(s.alarms).To(BeEmpty())
 }
 

@@ -39,7 +39,7 @@ func TestDeathEndsAStartAtOnceInEveryPhase(t *testing.T) {
 	} {
 		for how, end := range map[string]func(*fakeMachine){
 			"killed":   func(m *fakeMachine) { m.stop(killed) },
-			"panicked": func(m *fakeMachine) { m.print("[ 9.9] Kernel panic - not syncing: Fatal exception\r\n") },
+			"panicked": func(m *fakeMachine) { m.emit("[ 9.9] Kernel panic - not syncing: Fatal exception\r\n") },
 		} {
 			if test.stage == "kernel" && how == "panicked" {
 				continue // whatever is printed ends the phase
@@ -54,7 +54,7 @@ func TestDeathEndsAStartAtOnceInEveryPhase(t *testing.T) {
 				g.Eventually(status(b.node("alice"))).WithTimeout(patience).Should(Equal(status1))
 				m := b.host.machine(t, "alice")
 				if test.stage != "kernel" { // its end is the first word
-					m.print("the last words\n")
+					m.emit("the last words\n")
 				}
 				end(m)
 				var err error
@@ -117,7 +117,7 @@ func TestEveryOperationOnADeadNodeSaysSo(t *testing.T) {
 	alice := b.node("alice")
 	client, err := alice.Guest()
 	g.Expect(err).NotTo(HaveOccurred())
-	b.host.machine(t, "alice").print("You are in emergency mode. After logging in, type \"journalctl -xb\"\n")
+	b.host.machine(t, "alice").emit("You are in emergency mode. After logging in, type \"journalctl -xb\"\n")
 	g.Eventually(status(alice)).WithTimeout(atOnce).Should(HavePrefix("dead: it booted into systemd's emergency shell"))
 	ctx := within(t)
 	for name, operation := range operations(alice) {
@@ -143,17 +143,17 @@ func TestPowerOnRevivesADeadNode(t *testing.T) {
 	b.up()
 	alice := b.node("alice")
 	m := b.host.machine(t, "alice")
-	m.print("Kernel panic - not syncing: sysrq\n")
+	m.emit("Kernel panic - not syncing: sysrq\n")
 	g.Eventually(status(alice)).WithTimeout(atOnce).Should(HavePrefix("dead: its kernel panicked"))
 	// The rest of its report is seen late, when the node boots again, and must not kill that boot.
 	b.consoles.mu.Lock()
-	m.print("---[ end Kernel panic - not syncing: sysrq ]---\n")
+	m.emit("---[ end Kernel panic - not syncing: sysrq ]---\n")
 	b.host.plan("alice").set(func(now *behaviour) { now.silent = true })
 	done := make(chan error, 1)
 	go func() { done <- alice.PowerOn(within(t)) }()
 	g.Eventually(status(alice)).WithTimeout(patience).Should(Equal("waiting for kernel"))
 	b.consoles.mu.Unlock()
-	b.host.machine(t, "alice").print("Linux again\n")
+	b.host.machine(t, "alice").emit("Linux again\n")
 	g.Eventually(done).WithTimeout(patience).Should(Receive(BeNil()))
 	g.Expect(status(alice)()).To(Equal("ready"))
 	client, err := alice.Guest()

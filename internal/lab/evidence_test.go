@@ -121,7 +121,7 @@ func TestCollectOfADeadAndAnOffNode(t *testing.T) {
 	b := newBench(t, two, nil)
 	b.up()
 	m := b.host.machine(t, "alice")
-	m.print("the last words\n")
+	m.emit("the last words\n")
 	m.stop(killed)
 	g.Eventually(status(b.node("alice"))).WithTimeout(atOnce).Should(HavePrefix("dead"))
 	g.Expect(b.node("bob").PowerOff(within(t))).To(Succeed())

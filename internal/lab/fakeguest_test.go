@@ -121,7 +121,7 @@ func parseSeed(files map[string][]byte) (identity, error) {
 func bootGuest(m *fakeMachine) (*fakeGuest, error) {
 	p := m.plan.get()
 	if !p.silent {
-		m.print("[    0.000000] Linux version 6.1.0 (fake)\r\n[    0.100000] Command line: console=ttyS0\r\n")
+		m.emit("[    0.000000] Linux version 6.1.0 (fake)\r\n[    0.100000] Command line: console=ttyS0\r\n")
 	}
 	id, err := readSeed(m.seed)
 	if err != nil {
@@ -273,7 +273,7 @@ func (g *fakeGuest) restart() {
 		_ = conn.Close()
 	}
 	g.mu.Unlock()
-	g.machine.print("[    0.000000] Linux version 6.1.0 (fake), again\r\n")
+	g.machine.emit("[    0.000000] Linux version 6.1.0 (fake), again\r\n")
 }
 
 // bootID is what /proc/sys/kernel/random/boot_id says.

@@ -67,7 +67,7 @@ func (m *fakeMachine) powerUp() {
 	m.booting.Go(func() {
 		guest, err := bootGuest(m)
 		if err != nil {
-			m.print("fake guest: " + err.Error() + "\n")
+			m.emit("fake guest: " + err.Error() + "\n")
 			return
 		}
 		m.mu.Lock()
@@ -80,8 +80,8 @@ func (m *fakeMachine) powerUp() {
 	})
 }
 
-// print writes to the serial console.
-func (m *fakeMachine) print(text string) {
+// emit writes to the serial console.
+func (m *fakeMachine) emit(text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, _ = m.log.WriteString(text)
@@ -123,7 +123,7 @@ func (m *fakeMachine) reboot() {
 	m.mu.Lock()
 	guest := m.guest
 	m.mu.Unlock()
-	m.print("reboot: Restarting system\n")
+	m.emit("reboot: Restarting system\n")
 	m.tell(Change{State: Reboot, Reason: "the guest restarted"})
 	guest.restart()
 }
@@ -141,7 +141,7 @@ func (m *fakeMachine) Do(_ context.Context, action Action) error {
 	switch action {
 	case Shutdown:
 		if !m.plan.get().ignoresButton {
-			m.print("systemd-shutdown: Powering off.\n")
+			m.emit("systemd-shutdown: Powering off.\n")
 			m.stop("the guest shut down")
 		}
 	case PowerOff:

@@ -162,6 +162,6 @@ func TestSilentConsoleIsNoFailure(t *testing.T) {
 	go func() { done <- b.Start(ctx) }()
 	g.Eventually(status(b.node("alice"))).WithTimeout(patience).Should(Equal("waiting for kernel"))
 	g.Consistently(done, 100*time.Millisecond).ShouldNot(Receive())
-	b.host.machine(t, "alice").print("login: ")
+	b.host.machine(t, "alice").emit("login: ")
 	g.Eventually(done).WithTimeout(patience).Should(Receive(BeNil()))
 }

@@ -140,7 +140,10 @@ func TestDaemonThatNeverListensIsKilled(t *testing.T) {
 	watching.Go(func() {
 		_ = poll.Until(ctx, time.Millisecond, func(context.Context) error {
 			data, err := os.ReadFile(dir + "/pid")
-			if err == nil && strings.HasSuffix(string(data), "\n") {
+			if err == nil && !strings.HasSuffix(string(data), "\n") {
+				return errors.New("it is being written")
+			}
+			if err == nil {
 				cancel(errors.New("^C"))
 			}
 			return err

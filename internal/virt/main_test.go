@@ -36,7 +36,7 @@ func help(role string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println(p.cmd.Process.Pid)
+		fmt.Fprintln(os.Stdout, p.cmd.Process.Pid)
 		<-p.done
 		return p.err
 	case "daemon": // listens as libvirtd does
