@@ -153,7 +153,7 @@ func TestCollectIsBoundedWhenAGuestHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			b := newBench(t, two, func(c *Config) { c.Limits.Evidence = 2 * time.Second })
+			b := newBench(t, two, func(c *Config) { c.Limits.Evidence = 3 * time.Second })
 			b.up()
 			test.spoil(b)
 			began := time.Now()

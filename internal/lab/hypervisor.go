@@ -50,7 +50,7 @@ const (
 	Running State = "running"
 	Paused  State = "paused"
 	Reboot  State = "rebooted" // the guest restarted inside the running domain
-	Stuck   State = "stuck" // QEMU paused the guest by itself and will not let it run on
+	Stuck   State = "stuck"    // QEMU paused the guest by itself and will not let it run on
 	Stopped State = "stopped"
 )
 

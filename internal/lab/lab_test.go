@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,7 +21,11 @@ import (
 // patience bounds what takes milliseconds, or a few seconds on a busy machine with the race detector.
 const patience = 20 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6") // these tests wait more than they compute
+	goleak.VerifyTestMain(m)
+}
 
 // one and two are the topologies of most tests.
 const (

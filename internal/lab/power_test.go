@@ -92,10 +92,10 @@ func TestRebootThatDoesNotHappen(t *testing.T) {
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
 	b.up()
-	b.limits.Boot = 3 * time.Second
+	b.limits.Boot = 2 * time.Second
 	b.host.plan("alice").set(func(now *behaviour) { now.sameBoot = true })
 	g.Expect(b.node("alice").Reboot(within(t))).To(MatchError(And(
-		HavePrefix(`reboot node "alice": gave up after `), ContainSubstring("no new boot within 3s"),
+		HavePrefix(`reboot node "alice": gave up after `), ContainSubstring("no new boot within 2s"),
 		HaveSuffix("last cause: the guest still runs the old boot"))))
 	b.host.plan("alice").set(func(now *behaviour) {
 		now.answers = []answer{{match: "systemctl reboot", err: "Interactive authentication required.", code: 1}}

@@ -110,30 +110,30 @@ func TestStageThatTakesTooLongNamesItsLastCause(t *testing.T) {
 	}{
 		"no sshd": {
 			func(now *behaviour) { now.noSSH = true }, "sshd",
-			[]string{"not reached within 3s", "connection refused", "its SSH server does not answer"},
+			[]string{"not reached within 2s", "connection refused", "its SSH server does not answer"},
 		},
 		"foreign host key": {
 			func(now *behaviour) { now.foreignHostKey = foreign }, "sshd",
-			[]string{"not reached within 3s", "host key mismatch"},
+			[]string{"not reached within 2s", "host key mismatch"},
 		},
 		"key refused": {
 			func(now *behaviour) { now.refusesKey = true }, "login",
-			[]string{"not reached within 3s", "unable to authenticate", "cloud-init has not put the lab's key in place"},
+			[]string{"not reached within 2s", "unable to authenticate", "cloud-init has not put the lab's key in place"},
 		},
 		"cloud-init hangs": {
 			func(now *behaviour) { now.answers = []answer{{match: "result.json", hang: true}} }, "cloud-init",
-			[]string{"not reached within 3s"},
+			[]string{"not reached within 2s"},
 		},
 		"units hang": {
 			func(now *behaviour) { now.answers = []answer{{match: "is-system-running", hang: true}} }, "units",
-			[]string{"not reached within 3s"},
+			[]string{"not reached within 2s"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			b := newBench(t, one, func(c *Config) {
-				short := 3 * time.Second
+				short := 2 * time.Second
 				for stage, limit := range map[string]*time.Duration{
 					"sshd": &c.Limits.Boot, "login": &c.Limits.Login, "cloud-init": &c.Limits.Init, "units": &c.Limits.Units,
 				} {
