@@ -226,3 +226,12 @@ func TestStartNamesTheDeployThatFails(t *testing.T) {
 	g.Expect(b.Start(within(t))).To(MatchError(And(
 		HavePrefix(`node "alice": stage "deploy": deploy `+tool+`: `), ContainSubstring("/dev/null/tool"))))
 }
+
+func TestStartNamesTheOwnerThatATreeCannotHave(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	tree, to := t.TempDir(), filepath.Join(t.TempDir(), "tree")
+	b := newBench(t, fmt.Sprintf("nodes: [{name: alice, memory_mb: 128, deploy: [{src: %s, dest: %s, owner: nosuchuser}]}]", tree, to), nil)
+	g.Expect(b.Start(within(t))).To(MatchError(And(
+		HavePrefix(`node "alice": stage "deploy": deploy `+tree+`: `), ContainSubstring("nosuchuser"))))
+}
