@@ -130,9 +130,14 @@ func planOS(cfg Config) *libvirtxml.DomainOS {
 	if cfg.Kernel == "" {
 		out.BootDevices = []libvirtxml.DomainBootDevice{{Dev: "hd"}}
 	}
-	if cfg.Firmware.Kind == FirmwareUEFI {
+	switch {
+	case cfg.Firmware.Kind == FirmwareUEFI:
 		out.Loader = &libvirtxml.DomainLoader{Path: cfg.Firmware.Code, Readonly: "yes", Type: "pflash"}
 		out.NVRam = &libvirtxml.DomainNVRam{NVRam: cfg.Firmware.Vars, Template: cfg.Firmware.VarsTemplate}
+	case cfg.Kernel == "":
+		// There is no display: without this nobody would see the loader, nor that the BIOS found none. UEFI writes to the
+		// serial port by itself.
+		out.BIOS = &libvirtxml.DomainBIOS{UseSerial: "yes"}
 	}
 	return out
 }
