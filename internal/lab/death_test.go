@@ -15,7 +15,7 @@ import (
 )
 
 // atOnce is how soon a death has to end a wait; most of it is for a busy machine.
-const atOnce = 5 * time.Second
+const atOnce = 10 * time.Second
 
 const killed = "its QEMU process ended unasked (killed, or out of memory?)"
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ import (
 )
 
 // patience bounds what takes milliseconds, or a few seconds on a busy machine with the race detector.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -136,6 +137,29 @@ func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// growing tries something under longer and longer limits until it returns nil. What it shows has to come in time, and
+// how much time that is depends on how busy the machine is.
+func growing(try func(limit time.Duration) error) error {
+	var err error
+	for limit := 400 * time.Millisecond; limit < patience/2; limit *= 4 {
+		if err = try(limit); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// lacks returns an error that names the texts which an error should contain and does not.
+func lacks(err error, texts ...string) error {
+	var missing []error
+	for _, text := range texts {
+		if err == nil || !strings.Contains(err.Error(), text) {
+			missing = append(missing, fmt.Errorf("%q is not in: %w", text, err))
+		}
+	}
+	return errors.Join(missing...)
 }
 
 // status of a node, for Eventually.

@@ -110,44 +110,44 @@ func TestStageThatTakesTooLongNamesItsLastCause(t *testing.T) {
 	}{
 		"no sshd": {
 			func(now *behaviour) { now.noSSH = true }, "sshd",
-			[]string{"not reached within 2s", "connection refused", "its SSH server does not answer"},
+			[]string{"connection refused", "its SSH server does not answer"},
 		},
 		"foreign host key": {
 			func(now *behaviour) { now.foreignHostKey = foreign }, "sshd",
-			[]string{"not reached within 2s", "host key mismatch"},
+			[]string{"host key mismatch"},
 		},
 		"key refused": {
 			func(now *behaviour) { now.refusesKey = true }, "login",
-			[]string{"not reached within 2s", "unable to authenticate", "cloud-init has not put the lab's key in place"},
+			[]string{"unable to authenticate", "cloud-init has not put the lab's key in place"},
 		},
 		"cloud-init hangs": {
 			func(now *behaviour) { now.answers = []answer{{match: "result.json", hang: true}} }, "cloud-init",
-			[]string{"not reached within 2s"},
+			nil,
 		},
 		"units hang": {
 			func(now *behaviour) { now.answers = []answer{{match: "is-system-running", hang: true}} }, "units",
-			[]string{"not reached within 2s"},
+			nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			b := newBench(t, one, func(c *Config) {
-				short := 2 * time.Second
-				for stage, limit := range map[string]*time.Duration{
-					"sshd": &c.Limits.Boot, "login": &c.Limits.Login, "cloud-init": &c.Limits.Init, "units": &c.Limits.Units,
-				} {
-					if stage == test.stage {
-						*limit = short
+			g.Expect(growing(func(limit time.Duration) error {
+				b := newBench(t, one, func(c *Config) {
+					for stage, of := range map[string]*time.Duration{
+						"sshd": &c.Limits.Boot, "login": &c.Limits.Login, "cloud-init": &c.Limits.Init, "units": &c.Limits.Units,
+					} {
+						if stage == test.stage {
+							*of = limit
+						}
 					}
-				}
-			})
-			b.host.plan("alice").set(test.spoil)
-			err := b.Start(within(t))
-			g.Expect(err).To(MatchError(HavePrefix(fmt.Sprintf("node %q: stage %q: ", "alice", test.stage))))
-			for _, want := range append(test.want, "Linux version 6.1.0 (fake)") {
-				g.Expect(err.Error()).To(ContainSubstring(want))
-			}
+				})
+				b.host.plan("alice").set(test.spoil)
+				err := b.Start(within(t))
+				g.Expect(err).To(MatchError(HavePrefix(fmt.Sprintf("node %q: stage %q: ", "alice", test.stage))))
+				g.Expect(err).To(MatchError(ContainSubstring("not reached within %s", limit)))
+				return lacks(err, append(test.want, "Linux version 6.1.0 (fake)")...)
+			})).To(Succeed())
 		})
 	}
 }
