@@ -205,11 +205,11 @@ func TestTreesThereAndBack(t *testing.T) {
 		g.Expect(merged).To(And(HaveKey("only there"), HaveKey("d05/only there")), "a folder is merged into")
 		g.Expect(merged["-n"]).To(Equal(want["-n"]))
 		g.Expect(merged["d07/file 7"]).To(Equal(want["d07/file 7"]))
-		g.Expect(len(merged)).To(Equal(len(want) + 2))
+		g.Expect(merged).To(HaveLen(len(want) + 2))
 
 		g.Expect(os.Remove(filepath.Join(back, "d07", "file 7"))).To(Succeed())
 		g.Expect(c.Download(soon(t), there, back)).To(Succeed())
-		g.Expect(len(describe(g, back))).To(Equal(len(want) + 2))
+		g.Expect(describe(g, back)).To(HaveLen(len(want) + 2))
 		noLeftovers(g, home)
 		noLeftovers(g, filepath.Dir(back))
 	})

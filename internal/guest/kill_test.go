@@ -141,11 +141,13 @@ func TestKillAndClose(t *testing.T) {
 func TestSignal(t *testing.T) {
 	each(t, func(t *testing.T, c *Client, home string) {
 		g := NewWithT(t)
-		p, err := c.Start(soon(t), Cmd{Shell: `trap 'echo got it; exit 7' USR1; echo up >"$D/up"; while :; do sleep 0.05; done`,
-			Env: map[string]string{"D": home}})
+		p, err := c.Start(soon(t), Cmd{
+			Shell: `trap 'echo got it; exit 7' USR1; echo up >"$D/up"; while :; do sleep 0.05; done`,
+			Env:   map[string]string{"D": home},
+		})
 		g.Expect(err).NotTo(HaveOccurred())
 		defer p.Close()
-		g.Eventually(filepath.Join(home, "up")).Should(BeAnExistingFile())
+		g.Eventually(func() error { _, err := os.Stat(filepath.Join(home, "up")); return err }).Should(Succeed())
 		pid, err := strconv.Atoi(p.PID())
 		g.Expect(err).NotTo(HaveOccurred())
 		state := func() string {

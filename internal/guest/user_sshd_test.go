@@ -18,8 +18,10 @@ func TestOtherUser(t *testing.T) {
 	}
 	g := NewWithT(t)
 	c := newClient(t, realSSHD(t).config)
-	res, err := c.Run(soon(t), Cmd{User: "nobody", Shell: `id -un; id -gn; echo "$HOME $USER $LOGNAME"; pwd; echo "$X"`,
-		Env: map[string]string{"X": "a b"}})
+	res, err := c.Run(soon(t), Cmd{
+		User: "nobody", Shell: `id -un; id -gn; echo "$HOME $USER $LOGNAME"; pwd; echo "$X"`,
+		Env: map[string]string{"X": "a b"},
+	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(res.Stdout()).To(Equal("nobody\nnogroup\n/nonexistent nobody nobody\n/\na b\n"))
 	res, err = c.Run(soon(t), Cmd{User: "nobody", Shell: "kill -TERM $$"})
