@@ -210,7 +210,7 @@ func TestDeadMachineEndsEveryWait(t *testing.T) {
 		g.Expect(errors.Is(err, panicked)).To(BeTrue(), "%v", err)
 		g.Expect(err).To(MatchError(ContainSubstring(`node "alice"`)))
 	}
-	g.Expect(time.Since(began)).To(BeNumerically("<", time.Second))
+	g.Expect(time.Since(began)).To(BeNumerically("<", 10*time.Second))
 	g.Expect(c.Connect(soon(t))).To(MatchError(panicked))
 	g.Expect(c.WriteFile(soon(t), "f", nil, 0o600)).To(MatchError(panicked))
 }

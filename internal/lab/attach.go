@@ -118,18 +118,29 @@ func (f Found) Guest(node string) (*guest.Client, error) {
 		return nil, err
 	}
 	door := filepath.Join(f.run, "d", node+".ssh")
-	data, err := os.ReadFile(filepath.Join(f.run, "d", node+".json"))
+	note, err := f.note(node)
 	if err != nil {
-		return nil, fmt.Errorf("read the note on node %q: %w", node, err)
-	}
-	var note visitorNote
-	if err := json.Unmarshal(data, &note); err != nil {
-		return nil, fmt.Errorf("read the note on node %q: %w", node, err)
+		return nil, err
 	}
 	return guest.New(guest.Config{
 		Name: node, User: "root", LoginUser: note.User, Env: note.Env, Signer: signer, HostKey: hostKey,
 		Dial: func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "unix", door) },
 	}), nil
+}
+
+// note is empty while the owner has not written it: the door is there first.
+func (f Found) note(node string) (note visitorNote, err error) {
+	data, err := os.ReadFile(filepath.Join(f.run, "d", node+".json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return note, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &note)
+	}
+	if err != nil {
+		return note, fmt.Errorf("read the note on node %q: %w", node, err)
+	}
+	return note, nil
 }
 
 func (f Found) check(node string) error {

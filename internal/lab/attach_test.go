@@ -157,7 +157,7 @@ func TestOtherProcessesRunCommandsAsTheOwnerDoes(t *testing.T) {
 	res, err := client.Run(within(t), guest.Cmd{Argv: []string{"sh", "-c", `printf %s "$COLOUR"`}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(res.Stdout()).To(Equal("a b"))
-	g.Expect(os.Remove(filepath.Join(b.cfg.Dirs.Run, b.ID(), "d", "alice.json"))).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(b.cfg.Dirs.Run, b.ID(), "d", "alice.json"), []byte("{"), 0o600)).To(Succeed())
 	_, err = found.Guest("alice")
 	g.Expect(err).To(MatchError(HavePrefix(`read the note on node "alice": `)))
 }
