@@ -126,7 +126,7 @@ func TestLostConnectionIsAnUnknownOutcome(t *testing.T) {
 		g.Expect(err).To(MatchError(And(ContainSubstring("the outcome is unknown: connection lost: "),
 			ContainSubstring("last stdout: begun"))))
 		g.Expect(p.ExitCode()).To(Equal(255))
-		_, err = c.Run(soon(t), Cmd{Argv: []string{"kill", p.PID()}})
+		_, err = c.Run(soon(t), Cmd{Shell: "kill " + p.PID()})
 		g.Expect(err).NotTo(HaveOccurred())
 
 		done := make(chan error, 1)
@@ -170,7 +170,7 @@ func TestKeepAliveEndsADeadConnection(t *testing.T) {
 	_, err = p.Wait(soon(t))
 	g.Expect(err).To(MatchError(ContainSubstring("the guest's sshd has not answered for 200ms")))
 	s.mute.Store(false)
-	res, err := c.Run(soon(t), Cmd{Argv: []string{"kill", p.PID()}})
+	res, err := c.Run(soon(t), Cmd{Shell: "kill " + p.PID()})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(res.ExitCode()).To(Equal(0))
 }
