@@ -2,14 +2,14 @@
 #
 # Settings, each from the command line or the environment:
 #   IMAGE=debian-12   the image that the suites boot
-#   PROCS=2           Ginkgo processes at once; each runs its own labs
+#   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default
 #   LABELS=...        Ginkgo label filter; without RUSTDESK_DEB, specs labelled needs:rustdesk are left out
 #   SUITES=./suites/  which suites (make suites SUITES=./suites/lab/)
 #   GINKGO_FLAGS=...  added to Ginkgo's command line (GINKGO_FLAGS='-v --focus=reboot')
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
 
 IMAGE        ?= debian-12
-PROCS        ?= 2
+PROCS        ?= $(shell n=$$(nproc); echo $$(( n > 3 ? n / 2 : 1 )))
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 70m
 LABELS       ?= $(if $(RUSTDESK_DEB),,!needs:rustdesk)

@@ -19,8 +19,8 @@ type settings struct {
 // WithLogger sends what the framework does to a logger. By default it goes nowhere; the report has its own account.
 func WithLogger(log *slog.Logger) Option { return func(s *settings) { s.log = log } }
 
-// WithBootTimeout bounds the time from power on to the first answer of the guest's SSH server. The default is six
-// minutes, enough for a slow host without KVM.
+// WithBootTimeout bounds the time from power on to the first answer of the guest's SSH server. The default is a
+// quarter of an hour, for a busy host without KVM; a machine that cannot come up any more ends the wait sooner.
 func WithBootTimeout(d time.Duration) Option { return func(s *settings) { s.limits.Boot = d } }
 
 // WithInitTimeout bounds cloud-init, with the packages it installs. The default is twenty minutes.

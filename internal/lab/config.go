@@ -62,7 +62,7 @@ func (l Limits) withDefaults() Limits {
 			*d = value
 		}
 	}
-	set(&l.Boot, 6*time.Minute)
+	set(&l.Boot, 15*time.Minute)
 	set(&l.Login, 2*time.Minute)
 	set(&l.Init, 20*time.Minute)
 	set(&l.Units, 4*time.Minute)
