@@ -12,25 +12,25 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
+
+	"ionlab/labtest"
 )
 
 var _ = Describe("A test process that is killed with SIGKILL", Ordered, Label("vm", "killed"), func() {
 	var labtestBin, victimBin string
 
-	BeforeAll(func(ctx SpecContext) {
+	BeforeAll(func(SpecContext) {
 		var err error
 		labtestBin, err = gexec.Build("ionlab/cmd/labtest")
 		Expect(err).NotTo(HaveOccurred())
-		victimBin = filepath.Join(GinkgoT().TempDir(), "victim.test")
-		out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", victimBin, "./testdata/victim").CombinedOutput()
-		Expect(err).NotTo(HaveOccurred(), string(out))
+		victimBin, err = os.Executable()
+		Expect(err).NotTo(HaveOccurred())
 	}, NodeTimeout(10*time.Minute))
 
 	DescribeTable("leaves no process, and on disk what gc removes", func(ctx SpecContext, after time.Duration) {
 		dirs := ownDirs()
-		victim := exec.Command(victimBin)
-		victim.Dir = "testdata/victim"
-		victim.Env = append(os.Environ(), dirs.env...)
+		victim := exec.Command(victimBin, "--ginkgo.label-filter="+victimLabel)
+		victim.Env = append(append(os.Environ(), dirs.env...), victimVariable+"=1")
 		victim.Stdout, victim.Stderr = GinkgoWriter, GinkgoWriter
 		Expect(victim.Start()).To(Succeed())
 		select {
@@ -69,6 +69,22 @@ var _ = Describe("A test process that is killed with SIGKILL", Ordered, Label("v
 		Entry("while the machine boots", 8*time.Second, NodeTimeout(2*time.Minute)),
 	)
 })
+
+// The victim is this suite's own program, with a spec that is there only for it.
+const (
+	victimVariable = "IONLAB_VICTIM"
+	victimLabel    = "victim"
+)
+
+func init() { //nolint:gochecknoinits // the spec must not be there in any other run, not even to be left out.
+	if os.Getenv(victimVariable) == "" {
+		return
+	}
+	It("holds a lab until it is killed", Label(victimLabel), func(ctx SpecContext) {
+		_, err := labtest.Start(ctx, "../../topologies/single.yaml").Node("solo").Exec(ctx, "sleep", "3600")
+		Expect(err).NotTo(HaveOccurred())
+	}, NodeTimeout(time.Hour))
+}
 
 // folders are a run and a state folder of their own, so that a spec sees only what it left itself. Images are shared.
 type folders struct {
