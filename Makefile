@@ -53,6 +53,8 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 	@mkdir -p $(OUT)
 	$(GO_TOOL) gotestsum --format pkgname-and-test-fails --junitfile $(OUT)/unit.xml -- \
 		-race $(NO_HEADERS) $$(go list $(NO_HEADERS) ./... | grep -v '^ionlab/suites/')
+	@! grep -B1 '<skipped' $(OUT)/unit.xml || \
+		$(if $(filter test,$(MAKECMDGOALS)),{ echo "unit: skipped tests are no success here (see above)"; false; },true)
 
 # Ginkgo's exit status and the count both decide: a run whose specs were all left out is no success.
 suites: ## the VM specs alone; JUnit, JSON and artifacts in out/

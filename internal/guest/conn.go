@@ -103,7 +103,7 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	if err != nil {
 		_ = raw.Close()
 		stage := StageHandshake
-		if trusted {
+		if trusted && ctx.Err() == nil { // One that was cut off has been refused nothing.
 			stage = StageAuth
 		}
 		return nil, c.stageError(ctx, stage, err)

@@ -209,6 +209,7 @@ func TestDeadMachineEndsEveryWait(t *testing.T) {
 		err := <-done
 		g.Expect(errors.Is(err, panicked)).To(BeTrue(), "%v", err)
 		g.Expect(err).To(MatchError(ContainSubstring(`node "alice"`)))
+		g.Expect(strings.Count(err.Error(), panicked.Error())).To(Equal(1), "%v", err)
 	}
 	g.Expect(time.Since(began)).To(BeNumerically("<", 10*time.Second))
 	g.Expect(c.Connect(soon(t))).To(MatchError(panicked))

@@ -130,7 +130,7 @@ func (p *Process) finish(e exit, duration time.Duration) {
 func (p *Process) fail(err, kill error) {
 	p.out.detach()
 	p.err.detach()
-	if bad := p.client.check(); bad != nil && !errors.Is(err, bad) {
+	if bad := p.client.check(); bad != nil && !errors.Is(err, errors.Unwrap(bad)) { // check names the node anew each time.
 		err = fmt.Errorf("%w; %w", err, bad)
 	}
 	failure := p.describe(err)

@@ -54,7 +54,12 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.settle(ctx, l, n.bootStages()); err != nil {
 		return err
 	}
-	return n.deploy(ctx, l)
+	if err := n.deploy(ctx, l); err != nil {
+		n.setStatus("failed at deploy")
+		return err
+	}
+	n.ready()
+	return nil
 }
 
 func (n *Node) makeDisks(ctx context.Context) error {

@@ -98,6 +98,8 @@ func (c *console) check(have extent) {
 	}
 }
 
+const nothingToBoot = "its firmware found nothing to boot (wrong firmware for this image? BIOS and UEFI differ)"
+
 // mortal are the lines after which a guest does not come back by itself. A prompt has no end of line.
 var mortal = []struct { //nolint:gochecknoglobals // a constant table.
 	text, why string
@@ -110,7 +112,9 @@ var mortal = []struct { //nolint:gochecknoglobals // a constant table.
 	{"(initramfs) ", "it stopped in the initramfs shell: its root disk was not found", promptSoFar},
 	{"Dropping to a shell!", "it stopped in the initramfs shell: its root disk was not found", wholeLine},
 	{"dracut:/#", "it stopped in the dracut shell: its root disk was not found", promptSoFar},
-	{"No bootable device", "its firmware found nothing to boot (wrong firmware for this image? BIOS and UEFI differ)", wholeLine},
+	{"No bootable device", nothingToBoot, wholeLine},                             // SeaBIOS
+	{"BdsDxe: No bootable option or device was found", nothingToBoot, wholeLine}, // OVMF without a shell
+	{`"EFI Internal Shell" from Fv(`, nothingToBoot, wholeLine},                  // OVMF with one, which comes last
 }
 
 // verdict says why the line means that the guest is lost; empty if it does not. Lines of the kernel's own oops

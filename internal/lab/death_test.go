@@ -35,7 +35,7 @@ func TestDeathEndsAStartAtOnceInEveryPhase(t *testing.T) {
 		"waiting for login":      {"login", func(now *behaviour) { now.refusesKey = true }},
 		"waiting for cloud-init": {"cloud-init", hang("result.json")},
 		"waiting for units":      {"units", hang("is-system-running")},
-		"ready":                  {"deploy", hang("/opt/tool")},
+		"deploying":              {"deploy", hang("/opt/tool")},
 	} {
 		for how, end := range map[string]func(*fakeMachine){
 			"killed":   func(m *fakeMachine) { m.stop(killed) },

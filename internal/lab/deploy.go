@@ -15,6 +15,7 @@ import (
 // deploy copies what the topology deploys.
 func (n *Node) deploy(ctx context.Context, l *life) error {
 	for _, entry := range n.spec.Deploy {
+		n.setStatus("deploying")
 		n.lab.tell(Event{Node: n.Name(), Stage: "deploy", Note: entry.Src + " to " + entry.Dest})
 		if err := putOrUpload(ctx, l.guest, guest.File{Src: entry.Src, Dst: entry.Dest, Mode: entry.Mode, Owner: entry.Owner}); err != nil {
 			return &StageError{Node: n.Name(), Stage: "deploy", Err: fmt.Errorf("deploy %s: %w", entry.Src, err)}

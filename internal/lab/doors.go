@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// acceptRetry is how long to leave a listener alone that cannot accept.
+const acceptRetry = 100 * time.Millisecond
+
 // doors are unix sockets on the host, one per node, that lead to the nodes' SSH servers: the way in for programs
 // that are not this process. Their folder is closed to other users.
 type doors struct {
@@ -47,8 +50,17 @@ func (l *Lab) openDoors(context.Context) error {
 func (d *doors) serve(ctx context.Context, listener net.Listener, node *Node) {
 	for {
 		conn, err := listener.Accept()
-		if err != nil {
-			return // closed
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // Out of descriptors, most likely, which passes.
+			node.lab.log.Warn("cannot let a client in", "node", node.Name(), "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(acceptRetry):
+				continue
+			}
 		}
 		if !d.track(conn, node.Name()) {
 			return

@@ -87,14 +87,14 @@ func leftovers(dirs Dirs) ([]Leftover, error) {
 }
 
 // alive tells whether the owner of the lab in run holds its lock; when in doubt it does. The lock is not created: its
-// folder may be about to go.
+// folder may be about to go. It is tried shared, so that those who look do not take each other for the owner.
 func alive(run string) bool {
 	file, err := os.OpenFile(filepath.Join(run, "lock"), os.O_RDWR, 0)
 	if err != nil {
 		return !errors.Is(err, os.ErrNotExist)
 	}
 	defer func() { _ = file.Close() }()
-	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+	return unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
 }
 
 func measure(dirs Dirs, id string) Leftover {

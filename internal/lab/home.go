@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -41,11 +42,8 @@ func makeHome(ctx context.Context, dirs Dirs) (*home, error) {
 		return nil, fmt.Errorf("make the lab's run folder: %w", err)
 	}
 	h.lock = flock.New(filepath.Join(h.run, "lock"))
-	held, err := h.lock.TryLock()
-	if err == nil && !held {
-		err = errors.New("somebody else holds it")
-	}
-	if err != nil {
+	// Whoever lists the labs just now tries the lock for a moment, to see whether an owner holds it.
+	if _, err := h.lock.TryLockContext(ctx, time.Millisecond); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the lab's run folder: %w", err), h.Close())
 	}
 	if err := os.Mkdir(h.state, 0o711); err != nil {

@@ -31,7 +31,11 @@ func (n *Node) Reboot(ctx context.Context) error {
 		}
 		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
 	}
-	return n.settle(ctx, l, n.rebootStages())
+	if err := n.settle(ctx, l, n.rebootStages()); err != nil {
+		return err
+	}
+	n.ready()
+	return nil
 }
 
 // restart asks the guest to restart and waits for its new boot. Until then the end of its domain is no death.
@@ -52,7 +56,7 @@ func (n *Node) awaitNewBoot(ctx context.Context, l *life, before string) error {
 	limit := n.lab.limits.Boot
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no new boot within %s", limit))
 	defer cancel()
-	return keepTrying(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+	return poll.Until(ctx, 50*time.Millisecond, func(ctx context.Context) error {
 		select {
 		case <-l.over:
 			n.kill(l, "the domain stopped instead of starting again")
@@ -149,7 +153,11 @@ func (n *Node) PowerOn(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("power on node %q: %w", n.Name(), err)
 	}
-	return n.settle(ctx, l, n.bootStages())
+	if err := n.settle(ctx, l, n.bootStages()); err != nil {
+		return err
+	}
+	n.ready()
+	return nil
 }
 
 // Pause stops the node's virtual CPUs. Operations on it hang until Resume; give them a ctx.

@@ -34,7 +34,7 @@ func (n *Node) bootStages() []stage {
 // rebootStages lead from a new boot that answers to ready.
 func (n *Node) rebootStages() []stage { return n.bootStages()[3:] }
 
-// settle goes through the stages, and says which one failed and why.
+// settle goes through the stages, and says which one failed and why. Its caller announces the node as ready.
 func (n *Node) settle(ctx context.Context, l *life, stages []stage) error {
 	for _, s := range stages {
 		n.setStatus("waiting for " + s.name)
@@ -48,9 +48,13 @@ func (n *Node) settle(ctx context.Context, l *life, stages []stage) error {
 		n.stages = append(n.stages, StageTime{s.name, time.Since(began)})
 		n.mu.Unlock()
 	}
+	return nil
+}
+
+// ready announces that the node has gone through its stages.
+func (n *Node) ready() {
 	n.setStatus("ready")
 	n.lab.tell(Event{Node: n.Name(), Stage: "ready"})
-	return nil
 }
 
 // runStage waits for one stage; the death of the machine ends it at once.
@@ -107,21 +111,9 @@ func (n *Node) awaitConsole(ctx context.Context, _ *life) error {
 	}
 }
 
-// keepTrying is poll.Until, but the last cause that a time-out names is never that of the try which it cut off: such a
-// try has learnt nothing.
-func keepTrying(ctx context.Context, every time.Duration, try func(context.Context) error) error {
-	var last error
-	return poll.Until(ctx, every, func(ctx context.Context) error {
-		if err := try(ctx); err == nil || last == nil || ctx.Err() == nil {
-			last = err
-		}
-		return last
-	})
-}
-
 // awaitSSH waits until an SSH server answers, whoever it lets in.
 func (n *Node) awaitSSH(ctx context.Context, l *life) error {
-	return keepTrying(ctx, 100*time.Millisecond, func(ctx context.Context) error {
+	return poll.Until(ctx, 100*time.Millisecond, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		err := l.guest.Connect(ctx)
@@ -134,7 +126,7 @@ func (n *Node) awaitSSH(ctx context.Context, l *life) error {
 }
 
 func (n *Node) awaitLogin(ctx context.Context, l *life) error {
-	return keepTrying(ctx, 200*time.Millisecond, func(ctx context.Context) error {
+	return poll.Until(ctx, 200*time.Millisecond, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		return l.guest.Connect(ctx)

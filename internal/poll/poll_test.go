@@ -47,3 +47,19 @@ func TestUntilStopsAtOnce(t *testing.T) {
 	g.Expect(err).To(Equal(dead))
 	g.Expect(calls).To(Equal(1))
 }
+
+func TestUntilDoesNotNameTheTryThatItCutOff(t *testing.T) {
+	g := NewWithT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	known := errors.New("connection refused")
+	calls := 0
+	err := poll.Until(ctx, time.Millisecond, func(ctx context.Context) error {
+		if calls++; calls == 1 {
+			return known
+		}
+		cancel()
+		return ctx.Err()
+	})
+	g.Expect(err).To(MatchError(known))
+	g.Expect(err.Error()).To(HaveSuffix("last cause: connection refused"))
+}

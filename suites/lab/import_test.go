@@ -80,19 +80,22 @@ var _ = Describe("An imported disk with boot loaders of its own", Ordered, Conti
 		Expect(next.Exec(ctx, "cat", "/proc/cmdline")).To(OutputContaining("loader=uefi"))
 	}, NodeTimeout(8*time.Minute))
 
-	It("fails to start within a minute when its firmware finds no system, and says so", func(ctx SpecContext) {
+	DescribeTable("fails to start within a minute when its firmware finds no system, and says so", func(ctx SpecContext, firmware, says string) {
 		disk, topology := filepath.Join(root, "unbootable.raw"), filepath.Join(root, "unbootable.yaml")
 		out, err := exec.CommandContext(ctx, "testdata/unbootable-disk.sh", disk).CombinedOutput()
 		Expect(err).NotTo(HaveOccurred(), string(out))
 		Expect(os.WriteFile(topology, []byte("nodes: [{name: lost, image: unbootable, memory_mb: 128}]\n"), 0o600)).To(Succeed())
-		cli.importDisk(ctx, disk, "unbootable", "bios")
+		cli.importDisk(ctx, disk, "unbootable", firmware)
 		began := time.Now()
 		session := cli.run(ctx, "up", topology)
 		Expect(session).To(gexec.Exit(1))
 		Expect(time.Since(began)).To(BeNumerically("<", time.Minute))
-		Expect(session.Err).To(gbytes.Say(`node "lost": stage "(kernel|sshd)": .*wrong firmware for this image.*No bootable device`))
+		Expect(session.Err).To(gbytes.Say(`node "lost": stage "(kernel|sshd)": .*wrong firmware for this image.*` + says))
 		AddReportEntry("the failure", string(session.Err.Contents()))
-	}, NodeTimeout(3*time.Minute))
+	},
+		Entry("a BIOS", "bios", "No bootable device", NodeTimeout(3*time.Minute)),
+		Entry("UEFI", "uefi", "BdsDxe", NodeTimeout(3*time.Minute)),
+	)
 })
 
 // commandLine is the path of a labtest program.
