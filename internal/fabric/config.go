@@ -18,6 +18,8 @@ type Config struct {
 	// Owner is who the sockets are given to when this process is root: the user that QEMU runs as. Nil leaves them.
 	Owner    *Owner
 	Networks []NetworkConfig
+	// Seed is where all randomness of impairments comes from: the same seed, names and frames give the same losses.
+	Seed uint64
 	// Dialer reaches the outside for networks with Internet, and the host's resolver. Those need one.
 	Dialer Dialer
 	// ResolvConf is the resolver configuration file of the host whose servers answer for networks with Internet; empty
@@ -58,6 +60,8 @@ type Host struct {
 	Node string
 	Addr netip.Addr
 	MAC  net.HardwareAddr
+	// Conditions is what the link begins with.
+	Conditions Conditions
 }
 
 const (
@@ -162,6 +166,9 @@ func (n NetworkConfig) validate() []error {
 			fail("%s and %s share MAC %s", other, who, h.MAC)
 		}
 		macs[h.MAC.String()] = who
+		if err := h.Conditions.Validate(); err != nil {
+			fail("%s: %w", who, err)
+		}
 	}
 	return errs
 }

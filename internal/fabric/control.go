@@ -28,11 +28,11 @@ var (
 
 func (n *Network) dial(ctx context.Context, l *Link, port uint16) (net.Conn, error) {
 	if !l.Connected() {
-		return nil, fmt.Errorf("dial port %d: node %q is not connected to network %q yet: %w", port, l.node, n.name, ErrNotConnected)
+		return nil, fmt.Errorf("dial port %d: node %q is not connected to network %q yet: %w", port, l.owner, n.name, ErrNotConnected)
 	}
 	conn, err := n.control.dial(ctx, netip.AddrPortFrom(l.addr, port))
 	if err != nil {
-		return nil, fmt.Errorf("node %q on network %q: %w", l.node, n.name, err)
+		return nil, fmt.Errorf("node %q on network %q: %w", l.owner, n.name, err)
 	}
 	return conn, nil
 }

@@ -13,12 +13,20 @@ const (
 	Spoofed
 	// Disconnected frames were for a guest that has not opened its link.
 	Disconnected
-	// Overflow frames found the queue of a slow receiver full.
+	// Overflow frames found the queue of a slow receiver full, or too much under way on the link.
 	Overflow
+	// Lost frames were lost as the link's conditions have it.
+	Lost
+	// QueueFull frames found the queue of a link's rate full.
+	QueueFull
+	// LinkDown frames met a link that is down.
+	LinkDown
+	// Partitioned frames were between nodes that a partition separates; the receiver's link counts them.
+	Partitioned
 	causes
 )
 
-// String is the cause in one word.
+// String is the cause in a word or two.
 func (c Cause) String() string {
 	switch c {
 	case Malformed:
@@ -29,6 +37,14 @@ func (c Cause) String() string {
 		return "disconnected"
 	case Overflow:
 		return "overflow"
+	case Lost:
+		return "lost"
+	case QueueFull:
+		return "queue full"
+	case LinkDown:
+		return "link down"
+	case Partitioned:
+		return "partitioned"
 	default:
 		return "unknown"
 	}
@@ -65,12 +81,17 @@ type Counters struct {
 	ControlEgress, ControlIngress Traffic
 	// Dropped has an entry for each cause that occurred, both directions and both paths together.
 	Dropped map[Cause]uint64
+	// What else the link's conditions did to data frames, both directions together: copies that were made, frames that were
+	// sent ahead of others, and frames that had a bit inverted.
+	Duplicated, Reordered, Corrupted uint64
 }
 
 // counters is the live form of Counters: [direction][control path or not].
 type counters struct {
 	traffic [directions][2]struct{ frames, bytes atomic.Uint64 }
 	drops   [causes]atomic.Uint64
+
+	duplicated, reordered, corrupted atomic.Uint64
 }
 
 const (
@@ -100,7 +121,8 @@ func (c *counters) snapshot() Counters {
 	s := Counters{
 		Egress: read(Egress, onData), Ingress: read(Ingress, onData),
 		ControlEgress: read(Egress, onControl), ControlIngress: read(Ingress, onControl),
-		Dropped: make(map[Cause]uint64),
+		Dropped:    make(map[Cause]uint64),
+		Duplicated: c.duplicated.Load(), Reordered: c.reordered.Load(), Corrupted: c.corrupted.Load(),
 	}
 	for cause := range c.drops {
 		if n := c.drops[cause].Load(); n > 0 {

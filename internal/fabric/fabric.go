@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -16,6 +17,7 @@ import (
 type Fabric struct {
 	networks []*Network
 	byName   map[string]*Network
+	parts    *partitions
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
@@ -35,7 +37,7 @@ func New(cfg Config) (*Fabric, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // A lab's own life begins here.
-	f := &Fabric{byName: make(map[string]*Network), cancel: cancel, forwards: make(map[*Forward]struct{})}
+	f := &Fabric{byName: make(map[string]*Network), parts: newPartitions(), cancel: cancel, forwards: make(map[*Forward]struct{})}
 	if err := f.build(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("build the fabric: %w", err), f.Close())
 	}
@@ -48,7 +50,7 @@ func (f *Fabric) build(ctx context.Context, cfg Config) error {
 	}
 	pool, sockets := new(framePool), 0
 	for _, nc := range cfg.Networks {
-		n, err := newNetwork(cfg, nc, pool, sockets)
+		n, err := newNetwork(cfg, nc, f.parts, pool, sockets)
 		if err != nil {
 			return err
 		}
@@ -79,6 +81,18 @@ func makeDir(dir string, owner *Owner) error {
 	return nil
 }
 
+// Networks are all networks, in the order of the configuration.
+func (f *Fabric) Networks() []*Network { return slices.Clone(f.networks) }
+
+// Link finds the link of a node or router on a network.
+func (f *Fabric) Link(owner, network string) (*Link, error) {
+	n, err := f.Network(network)
+	if err != nil {
+		return nil, err
+	}
+	return n.Link(owner)
+}
+
 // Network finds a network by its name.
 func (f *Fabric) Network(name string) (*Network, error) {
 	if n, ok := f.byName[name]; ok {
@@ -93,15 +107,14 @@ func (f *Fabric) Network(name string) (*Network, error) {
 
 // Socket is the path on which QEMU connects the node's NIC on a network.
 func (f *Fabric) Socket(node, network string) (string, error) {
-	n, err := f.Network(network)
+	l, err := f.Link(node, network)
 	if err != nil {
 		return "", err
 	}
-	l, err := n.Link(node)
-	if err != nil {
-		return "", err
+	if l.socket == nil {
+		return "", fmt.Errorf("%q on network %q is a router, which needs no socket", node, network)
 	}
-	return l.path, nil
+	return l.socket.path, nil
 }
 
 // Dial opens a TCP connection to a port of the node over the control path, on the first of its networks where it is

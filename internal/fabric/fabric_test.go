@@ -117,7 +117,7 @@ func TestLookupsNameWhatThereIs(t *testing.T) {
 	g := NewWithT(t)
 	f := newFabric(t, nil, twoNetworks()...)
 	_, err := f.Socket("a", "wan")
-	g.Expect(err).To(MatchError(`node "a" is not on network "wan", which has: b, c`))
+	g.Expect(err).To(MatchError(`"a" is not on network "wan", which has: b, c`))
 	_, err = f.Socket("a", "moon")
 	g.Expect(err).To(MatchError(`no network "moon"; there are: lan, wan`))
 }

@@ -18,7 +18,9 @@ const (
 type frame struct {
 	refs  atomic.Int32
 	class int
-	buf   []byte
+	// origin is the number of the node or router that sent the frame first; routers hand it on. 0 is the fabric itself.
+	origin uint16
+	buf    []byte
 }
 
 // wire is what goes over a stream socket: the prefix and the frame.
@@ -29,8 +31,10 @@ func (f *frame) bytes() []byte { return f.buf[prefixLen:] }
 
 func (f *frame) len() int { return len(f.buf) - prefixLen }
 
-// addresses is the destination and the source, by which a switch treats frames alike.
-func (f *frame) addresses() [12]byte { return [12]byte(f.buf[prefixLen : prefixLen+12]) }
+// sameWay reports whether a switch treats two frames alike: same destination, source and origin.
+func (f *frame) sameWay(o *frame) bool {
+	return [12]byte(f.buf[prefixLen:]) == [12]byte(o.buf[prefixLen:]) && f.origin == o.origin
+}
 
 func (f *frame) dst() mac { return macOf(f.buf[prefixLen:]) }
 func (f *frame) src() mac { return macOf(f.buf[prefixLen+6:]) }
@@ -118,6 +122,7 @@ func (f *frame) reset(class, n int) *frame {
 		f = &frame{class: class, buf: make([]byte, frameClasses[class].size)}
 	}
 	f.refs.Store(1)
+	f.origin = 0
 	f.buf = f.buf[:prefixLen+n]
 	binary.BigEndian.PutUint32(f.buf, uint32(n))
 	return f

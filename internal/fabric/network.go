@@ -7,16 +7,18 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
 
-// Network is one L2 segment: a switch with a link per node, a control endpoint and perhaps a gateway.
+// Network is one L2 segment: a switch with a link per node and router, a control endpoint and perhaps a gateway.
 type Network struct {
 	cfg         NetworkConfig
 	name        string
 	log         *slog.Logger
 	sw          *vswitch
+	parts       *partitions
 	controlPath controlPath
 	links       map[string]*Link
 	ordered     []*Link
@@ -27,37 +29,37 @@ type Network struct {
 // Name is the network's name.
 func (n *Network) Name() string { return n.name }
 
-// Link is the node's link on this network.
-func (n *Network) Link(node string) (*Link, error) {
-	if l, ok := n.links[node]; ok {
+// Links are the network's links, those of nodes first, in the order of the configuration.
+func (n *Network) Links() []*Link { return slices.Clone(n.ordered) }
+
+// Link is the link of a node or router on this network.
+func (n *Network) Link(owner string) (*Link, error) {
+	if l, ok := n.links[owner]; ok {
 		return l, nil
 	}
 	known := make([]string, len(n.ordered))
 	for i, l := range n.ordered {
-		known[i] = l.node
+		known[i] = l.owner
 	}
-	return nil, fmt.Errorf("node %q is not on network %q, which has: %s", node, n.name, strings.Join(known, ", "))
+	return nil, fmt.Errorf("%q is not on network %q, which has: %s", owner, n.name, strings.Join(known, ", "))
 }
 
 // newNetwork builds a network that is not yet listening. Sockets are numbered from first.
-func newNetwork(cfg Config, nc NetworkConfig, pool *framePool, first int) (*Network, error) {
-	ports := firstLink + len(nc.Hosts)
+func newNetwork(cfg Config, nc NetworkConfig, parts *partitions, pool *framePool, first int) (*Network, error) {
 	n := &Network{
-		cfg: nc, name: nc.Name, log: cfg.Log,
-		sw:    newSwitch(ports, pool, cfg.Clock),
+		cfg: nc, name: nc.Name, log: cfg.Log, parts: parts,
+		sw:    newSwitch(pool, cfg.Clock),
 		links: make(map[string]*Link, len(nc.Hosts)),
 	}
 	n.controlPath = controlPath{mac: macFor(nc.Name, controlRole), ip: nc.Control.As4()}
-	n.sw.plug(gatewayPort, deadPort{pool})
 	for i, h := range nc.Hosts {
 		path := filepath.Join(cfg.Dir, fmt.Sprintf("l%d.sock", first+i))
 		if len(path) > maxSocket {
 			return nil, fmt.Errorf("socket path %s has %d bytes, at most %d are possible: choose a shorter folder", path, len(path), maxSocket)
 		}
-		l := newLink(n, firstLink+i, h, path)
-		n.sw.plug(l.index, l)
-		n.links[h.Node] = l
-		n.ordered = append(n.ordered, l)
+		newSocket(n.addLink(linkConfig{
+			owner: h.Node, origin: parts.member(h.Node), addr: h.Addr, hw: macOf(h.MAC), conditions: h.Conditions,
+		}), path)
 	}
 	var err error
 	n.control, err = newEndpoint(endpointConfig{
@@ -85,11 +87,11 @@ func (n *Network) start(ctx context.Context, cfg Config, running *sync.WaitGroup
 		running.Go(func() { n.gateway.run(ctx.Done()) })
 	}
 	running.Go(func() { n.control.run(ctx.Done()) })
-	for _, l := range n.ordered {
-		if err := l.listen(ctx, cfg.Owner); err != nil {
+	for _, s := range n.sockets() {
+		if err := s.listen(ctx, cfg.Owner); err != nil {
 			return err
 		}
-		running.Go(func() { l.serve(ctx) })
+		running.Go(func() { s.serve(ctx) })
 	}
 	return nil
 }
@@ -97,10 +99,21 @@ func (n *Network) start(ctx context.Context, cfg Config, running *sync.WaitGroup
 // close ends the links. The endpoints end with the context of start; destroy takes them down after that.
 func (n *Network) close() error {
 	var errs []error
-	for _, l := range n.ordered {
-		errs = append(errs, l.close())
+	for _, s := range n.sockets() {
+		errs = append(errs, s.close())
 	}
 	return errors.Join(errs...)
+}
+
+// sockets are those of the nodes' links.
+func (n *Network) sockets() []*socket {
+	var list []*socket
+	for _, l := range n.ordered {
+		if l.socket != nil {
+			list = append(list, l.socket)
+		}
+	}
+	return list
 }
 
 func (n *Network) destroy() {

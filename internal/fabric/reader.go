@@ -16,6 +16,7 @@ const (
 type frameReader struct {
 	src        io.Reader
 	pool       *framePool
+	origin     uint16 // of the frames
 	buf        []byte
 	start, end int
 	cache      []*frame
@@ -77,6 +78,7 @@ func (r *frameReader) frame(data []byte) *frame {
 		f = r.pool.get(len(data))
 	}
 	copy(f.bytes(), data)
+	f.origin = r.origin
 	return f
 }
 

@@ -17,7 +17,7 @@ type port interface {
 	dropped(cause Cause, n int)
 }
 
-// vswitch is a learning Ethernet switch. Its ports are plugged before the first frame and stay; its methods may then be
+// vswitch is a learning Ethernet switch. Its ports are added before the first frame and stay; its methods may then be
 // called concurrently.
 type vswitch struct {
 	ports []port // by index: the control endpoint, the gateway, then the links
@@ -26,10 +26,23 @@ type vswitch struct {
 	clock func() time.Time
 }
 
-func newSwitch(ports int, pool *framePool, clock func() time.Time) *vswitch {
-	return &vswitch{ports: make([]port, ports), table: newTable(ports), pool: pool, clock: clock}
+// newSwitch makes a switch whose ports for endpoints are dead until they are plugged.
+func newSwitch(pool *framePool, clock func() time.Time) *vswitch {
+	s := &vswitch{table: newTable(), pool: pool, clock: clock}
+	for range firstLink {
+		s.add(deadPort{pool})
+	}
+	return s
 }
 
+// add gives p the next port and returns its index.
+func (s *vswitch) add(p port) int {
+	s.ports = append(s.ports, p)
+	s.table.perPort = append(s.table.perPort, 0)
+	return len(s.ports) - 1
+}
+
+// plug puts p in a port that there is.
 func (s *vswitch) plug(index int, p port) { s.ports[index] = p }
 
 // input switches frames that came in by port from. It takes over the references, not the slice, and does not keep the
@@ -37,7 +50,7 @@ func (s *vswitch) plug(index int, p port) { s.ports[index] = p }
 func (s *vswitch) input(from int, batch []*frame) {
 	now := s.clock()
 	for len(batch) > 0 {
-		n := sameAddresses(batch)
+		n := sameWay(batch)
 		s.forward(from, batch[:n], now)
 		batch = batch[n:]
 	}
@@ -47,7 +60,7 @@ func (s *vswitch) input(from int, batch []*frame) {
 func (s *vswitch) toControl(from int, batch []*frame) {
 	now := s.clock()
 	for len(batch) > 0 {
-		run := batch[:sameAddresses(batch)]
+		run := batch[:sameWay(batch)]
 		batch = batch[len(run):]
 		if s.admit(from, run, now) {
 			s.send(from, controlPort, run)
@@ -55,19 +68,19 @@ func (s *vswitch) toControl(from int, batch []*frame) {
 	}
 }
 
-// sameAddresses is how many frames at the head of batch have the same destination and source, so that one decision
+// sameWay is how many frames at the head of batch have the same destination, source and origin, so that one decision
 // serves them all.
-func sameAddresses(batch []*frame) int {
-	first := batch[0].addresses()
+func sameWay(batch []*frame) int {
+	first := batch[0]
 	for i, f := range batch[1:] {
-		if f.addresses() != first {
+		if !f.sameWay(first) {
 			return i + 1
 		}
 	}
 	return len(batch)
 }
 
-// forward treats frames that all have the same addresses.
+// forward treats frames that all go the same way.
 func (s *vswitch) forward(from int, run []*frame, now time.Time) {
 	if !s.admit(from, run, now) {
 		return

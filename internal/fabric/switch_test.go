@@ -139,7 +139,8 @@ func TestTableIsBounded(t *testing.T) {
 	g := NewWithT(t)
 	clock := new(testClock)
 	clock.advance(time.Hour)
-	table := newTable(4)
+	table := newTable()
+	table.perPort = make([]int, 4)
 	table.fix(1, controlPort)
 	for i := range 10 * tablePerPort {
 		g.Expect(table.learn(mac(1000+i), 2, clock.now())).To(BeTrue())

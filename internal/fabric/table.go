@@ -27,9 +27,7 @@ type tableEntry struct {
 	seen  atomic.Int64 // nanoseconds of the switch's clock
 }
 
-func newTable(ports int) *table {
-	return &table{entries: make(map[mac]*tableEntry), perPort: make([]int, ports)}
-}
+func newTable() *table { return &table{entries: make(map[mac]*tableEntry)} }
 
 // fix ties an address to a port for good.
 func (t *table) fix(m mac, port int) {
