@@ -64,6 +64,18 @@ func (p *subnetPlan) start() int {
 	return firstHost
 }
 
+// takeLow returns the first free address from the second usable one upwards.
+func (p *subnetPlan) takeLow() (netip.Addr, bool) {
+	for offset := 2; offset < size(p.subnet)-2; offset++ {
+		if addr := addressAt(p.subnet, offset); !p.taken[addr] {
+			p.taken[addr] = true
+			return addr, true
+		}
+	}
+	p.missing++
+	return netip.Addr{}, false
+}
+
 // take returns the next free address. When the subnet is used up, it returns false and remembers the shortage.
 func (p *subnetPlan) take() (netip.Addr, bool) {
 	hosts := size(p.subnet) - 4
@@ -90,7 +102,7 @@ func (p *subnetPlan) shortage(r *report, at mark) {
 		bits--
 	}
 	r.addf(at, fmt.Sprintf("use a prefix of /%d or shorter", bits),
-		"%s has addresses for %d nodes, and %d are on it", p.subnet, hosts, hosts+p.missing)
+		"%s has %d addresses for nodes and routers, and %d are on it", p.subnet, hosts, hosts+p.missing)
 }
 
 func prefixOf(addr netip.Addr, subnet netip.Prefix) netip.Prefix {

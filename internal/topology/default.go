@@ -17,7 +17,7 @@ func applyDefaults(raw *rawTopology, file string) {
 		raw.networks.value[i].mtu.orDefault(DefaultMTU)
 	}
 	for i := range raw.routers {
-		raw.routers[i].nat.orDefault(natKinds[0])
+		raw.routers[i].firewall.orDefault(string(FirewallNone))
 	}
 	for i := range raw.nodes {
 		defaultNode(&raw.nodes[i], raw.networks)

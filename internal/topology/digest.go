@@ -8,7 +8,7 @@ import (
 
 // digest returns the hex SHA-256 of t as JSON, whose order is fixed, with paths as the file has them.
 func digest(t *Topology) string {
-	canonical := Topology{Metadata: t.Metadata, Networks: t.Networks, Routers: t.Routers}
+	canonical := Topology{Metadata: t.Metadata, Networks: t.Networks, Routers: t.Routers, Seed: t.Seed}
 	for _, node := range t.Nodes {
 		node.Image = node.imageWritten
 		node.Deploy = append([]Deploy(nil), node.Deploy...)

@@ -145,4 +145,8 @@ func validateTotal(r *report, raw *rawTopology) {
 		r.addf(raw.nodesAt, fmt.Sprintf("use at most %d", maxNodes), "the topology has %d machines", total)
 		raw.tooLarge = true
 	}
+	if len(raw.routers) > maxRouters {
+		r.addf(raw.routers[maxRouters].at, fmt.Sprintf("use at most %d", maxRouters), "the topology has %d routers", len(raw.routers))
+		raw.tooLarge = true
+	}
 }

@@ -46,6 +46,10 @@ type Link struct {
 	MAC net.HardwareAddr
 	// Conditions are merged: the network's, then the node's, then the link's own.
 	Conditions Conditions
+	// Gateway is the next hop of the default route; it is not valid on any but the node's first link.
+	Gateway netip.Addr
+	// Routes are further networks of the topology that the default route does not lead to.
+	Routes []Route
 }
 
 // CloudInit is what the guest's cloud-init is told.

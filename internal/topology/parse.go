@@ -9,6 +9,8 @@ type rawTopology struct {
 	routers                    []rawRouter
 	nodes                      []rawNode
 	nodesAt                    mark
+	seed                       field[uint64]
+	captures                   []rawCapture
 	// legacy tells that the file has the flat form.
 	legacy bool
 	// tooLarge tells that there are too many machines to plan.
@@ -17,7 +19,7 @@ type rawTopology struct {
 
 var topologyKeys = keySet{
 	what:  "a topology",
-	known: []string{"metadata", "network", "networks", "routers", "nodes"},
+	known: []string{"metadata", "network", "networks", "routers", "nodes", "seed", "captures"},
 	refused: map[string]string{
 		"tests":                   "write Ginkgo specs, or a labtest.Scenario file",
 		"validation":              "write Ginkgo specs with Gomega assertions",
@@ -30,6 +32,14 @@ var topologyKeys = keySet{
 		"conditions":              "write conditions in a network, or network_conditions in a node",
 		"network_conditions":      "write conditions in a network, or network_conditions in a node",
 		"router":                  "write routers: [{name: ..., inside: ..., outside: ..., nat: ...}]",
+		"capture":                 "write captures: [{network: ...}], or capture: true in a network",
+		"pcap":                    "write captures: [{network: ...}], or capture: true in a network",
+		"random_seed":             "write seed",
+		"network_presets":         "write preset: ... in a network or in network_conditions; the presets are built in",
+		"presets":                 "write preset: ... in a network or in network_conditions; the presets are built in",
+		"nat":                     "write routers: [{name: ..., inside: ..., outside: ..., nat: ...}]",
+		"links":                   "write networks in each node; every entry is a link",
+		"partitions":              "make them in a spec: lab.Partition",
 		"node":                    "write nodes: [{name: ...}]",
 		"vms":                     "write nodes: [{name: ...}]",
 		"scenarios":               "write Ginkgo specs, or a labtest.Scenario file",
@@ -72,6 +82,8 @@ func parse(r *report, data []byte) *rawTopology {
 		routers:  parseRouters(r, m.get("routers")),
 		nodes:    parseNodes(r, nodes),
 		nodesAt:  nodes.at,
+		seed:     convert(r, r.scalar(m.get("seed"), "write a whole number, such as seed: 12345", "!!int"), parseSeed),
+		captures: parseCaptures(r, m.get("captures")),
 	}
 	parseMetadata(r, m.get("metadata"), raw)
 	return raw

@@ -9,19 +9,14 @@ type rawNetwork struct {
 	subnet     field[netip.Prefix]
 	internet   field[bool]
 	mtu        field[float64]
+	capture    field[bool]
 	preset     rawConditions
 	conditions rawConditions
 }
 
-// rawRouter is an entry of routers as the file has it.
-type rawRouter struct {
-	at                         mark
-	name, inside, outside, nat field[string]
-}
-
 var networkKeys = keySet{
 	what:  "a network",
-	known: []string{"name", "subnet", "internet", "mtu", "preset", "conditions"},
+	known: []string{"name", "subnet", "internet", "mtu", "preset", "conditions", "capture"},
 	refused: map[string]string{
 		"type":               "remove it: every network is a private segment; internet: true lets packets out",
 		"gateway":            "remove it: the first usable address of the subnet is the gateway",
@@ -32,21 +27,17 @@ var networkKeys = keySet{
 		"driver":             "remove it: every network is a private segment in the lab's own process",
 		"bridge":             "remove it: no bridge of the host is used; internet: true lets packets out",
 		"dhcp":               "remove it: each network has DHCP, and each node a fixed address",
+		"nat":                "write routers: [{name: gw, inside: ..., outside: ..., nat: symmetric}]",
+		"router":             "write routers: [{name: gw, inside: ..., outside: ..., nat: none}]",
+		"routers":            "write routers beside networks, not in one",
+		"captures":           "write capture: true",
+		"pcap":               "write capture: true",
 		"dns":                "remove it: each network has DNS for the names of its nodes",
 		"latency_ms":         "write conditions: {latency_ms: ...}",
 		"jitter_ms":          "write conditions: {jitter_ms: ...}",
 		"bandwidth_kbps":     "write conditions: {bandwidth_kbps: ...}",
 
 		"packet_loss_percent": "write conditions: {packet_loss_percent: ...}",
-	},
-}
-
-var routerKeys = keySet{
-	what:  "a router",
-	known: []string{"name", "inside", "outside", "nat"},
-	refused: map[string]string{
-		"networks": "write inside: and outside: with a network's name each",
-		"comment":  "write a YAML comment: # ...",
 	},
 }
 
@@ -83,6 +74,7 @@ func parseNetwork(r *report, v value) rawNetwork {
 		subnet:   convert(r, r.str(m.need(r, "subnet", "subnet: 10.20.0.0/24")), parseSubnet),
 		internet: r.boolean(m.get("internet")),
 		mtu:      r.number(m.get("mtu"), "bytes"),
+		capture:  r.boolean(m.get("capture")),
 		preset: rawConditions{
 			at: m.get("preset").keyAt, given: m.has("preset"),
 			both: rawImpairment{preset: convert(r, r.str(m.get("preset")), findPreset)},
@@ -96,22 +88,6 @@ func parseNetwork(r *report, v value) rawNetwork {
 		n.name.bad, n.subnet.bad = true, true
 	}
 	return n
-}
-
-func parseRouters(r *report, v value) []rawRouter {
-	var routers []rawRouter
-	right := "write routers: [{name: gw, inside: site, outside: wan, nat: symmetric}]"
-	for _, entry := range r.list(v, right).value {
-		m := r.mapping(entry, routerKeys)
-		routers = append(routers, rawRouter{
-			at:      entry.at,
-			name:    r.str(m.need(r, "name", "name: gw")),
-			inside:  r.str(m.need(r, "inside", "inside: site")),
-			outside: r.str(m.need(r, "outside", "outside: wan")),
-			nat:     r.str(m.get("nat")),
-		})
-	}
-	return routers
 }
 
 // parseSubnet reads an IPv4 prefix of a usable size.

@@ -12,16 +12,16 @@ func plan(r *report, raw *rawTopology, folder sourceFolder) *Topology {
 	if raw.tooLarge {
 		return t
 	}
-	t.Networks = planNetworks(raw.networks.value)
-	for _, router := range raw.routers {
-		t.Routers = append(t.Routers, Router{
-			Name: router.name.value, Inside: canonical(raw, router.inside), Outside: canonical(raw, router.outside), NAT: router.nat.value,
-		})
-	}
+	t.Seed = raw.seed.value
+	t.Networks = planNetworks(raw)
 	for i := range raw.nodes {
 		t.Nodes = append(t.Nodes, planNode(&raw.nodes[i], folder)...)
 	}
 	planLinks(r, raw, t)
+	planRoutes(t)
+	if len(r.problems) == 0 {
+		checkForwards(r, raw, t)
+	}
 	t.unsupported = planUnsupported(r.file, raw)
 	t.Digest = digest(t)
 	return t
@@ -33,11 +33,13 @@ func planMetadata(raw *rawTopology) Metadata {
 	}
 }
 
-func planNetworks(raw []rawNetwork) []Network {
+func planNetworks(raw *rawTopology) []Network {
 	var networks []Network
-	for _, n := range raw {
+	for i := range raw.networks.value {
+		n := &raw.networks.value[i]
 		network := Network{
 			Name: n.name.value, Subnet: n.subnet.value, Internet: n.internet.value, MTU: int(n.mtu.value),
+			Capture:    raw.isCaptured(n),
 			Conditions: n.conditions.over(n.preset.over(Conditions{})),
 		}
 		if n.subnet.usable() {
@@ -67,22 +69,11 @@ func planNode(raw *rawNode, folder sourceFolder) []Node {
 	return nodes
 }
 
-// planLinks gives out addresses and MAC addresses: first the addresses that nodes ask for, then the others in the
-// order of the file.
+// planLinks gives out addresses and MAC addresses: first the addresses that the file gives, then those of the routers on
+// their insides, then those of the nodes in the order of the file, then those of the routers on their outsides.
 func planLinks(r *report, raw *rawTopology, t *Topology) {
-	subnets := map[string]*subnetPlan{}
-	for i := range raw.networks.value {
-		if n := &raw.networks.value[i]; n.subnet.usable() && n.name.usable() {
-			subnets[strings.ToLower(n.name.value)] = newSubnetPlan(n.subnet.value)
-		}
-	}
-	for i := range raw.nodes {
-		for _, link := range raw.nodes[i].links.value {
-			if subnet := subnets[strings.ToLower(link.network.value)]; subnet != nil && link.ip.usable() {
-				subnet.taken[link.ip.value] = true
-			}
-		}
-	}
+	subnets := planSubnets(raw)
+	t.Routers = planRouters(raw, subnets)
 	macs := newMACPlan(t.Metadata.Name)
 	next := 0
 	for i := range raw.nodes {
@@ -91,11 +82,28 @@ func planLinks(r *report, raw *rawTopology, t *Topology) {
 			next++
 		}
 	}
+	planOutsides(raw, t.Routers, subnets, macs)
 	for i := range raw.networks.value {
 		if n := &raw.networks.value[i]; subnets[strings.ToLower(n.name.value)] != nil {
 			subnets[strings.ToLower(n.name.value)].shortage(r, n.subnet.at)
 		}
 	}
+}
+
+// planSubnets returns the subnets by the networks' names in lower case, with the addresses taken that the file gives.
+func planSubnets(raw *rawTopology) map[string]*subnetPlan {
+	subnets := map[string]*subnetPlan{}
+	for i := range raw.networks.value {
+		if n := &raw.networks.value[i]; n.subnet.usable() && n.name.usable() {
+			subnets[strings.ToLower(n.name.value)] = newSubnetPlan(n.subnet.value)
+		}
+	}
+	for _, given := range raw.addresses() {
+		if subnet := subnets[strings.ToLower(given.network.value)]; subnet != nil && given.ip.usable() {
+			subnet.taken[given.ip.value] = true
+		}
+	}
+	return subnets
 }
 
 func planNodeLinks(raw *rawTopology, index int, name string, subnets map[string]*subnetPlan, macs *macPlan) []Link {
@@ -120,14 +128,6 @@ func planNodeLinks(raw *rawTopology, index int, name string, subnets map[string]
 		})
 	}
 	return links
-}
-
-// canonical returns a network's name as the network itself has it: references may differ in case.
-func canonical(raw *rawTopology, reference field[string]) string {
-	if network := findNetwork(raw.networks.value, reference.value); network != nil {
-		return network.name.value
-	}
-	return reference.value
 }
 
 func roundUp(v float64) int { return int(math.Ceil(v)) }

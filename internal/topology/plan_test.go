@@ -2,6 +2,7 @@ package topology_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -35,14 +36,15 @@ func TestGood(t *testing.T) {
 // outline writes a topology out for reading.
 func outline(t *topology.Topology) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "file %s in %s, digest %s\nmetadata %+v\n", t.File, t.Dir, t.Digest, t.Metadata)
+	fmt.Fprintf(&b, "file %s in %s, digest %s, seed %d\nmetadata %+v\n", t.File, t.Dir, t.Digest, t.Seed, t.Metadata)
 	for _, n := range t.Networks {
-		fmt.Fprintf(&b, "network %s %s gateway %s control %s internet %t mtu %d\n",
-			n.Name, n.Subnet, n.Gateway, n.Control, n.Internet, n.MTU)
+		fmt.Fprintf(&b, "network %s %s gateway %s control %s internet %t mtu %d capture %t\n",
+			n.Name, n.Subnet, n.Gateway, n.Control, n.Internet, n.MTU, n.Capture)
+		fmt.Fprintf(&b, "  default via %s, reaches %s\n", n.DefaultVia, n.Reaches)
 		fmt.Fprintf(&b, "  conditions %+v\n", n.Conditions)
 	}
 	for _, r := range t.Routers {
-		fmt.Fprintf(&b, "router %+v\n", r)
+		outlineRouter(&b, r)
 	}
 	for _, n := range t.Nodes {
 		fmt.Fprintf(&b, "node %s of %s\n", n.Name, n.Base)
@@ -62,10 +64,20 @@ func outline(t *topology.Topology) string {
 			fmt.Fprintf(&b, "  port %s\n", p)
 		}
 		for _, l := range n.Links {
-			fmt.Fprintf(&b, "  link %s %s %s\n    conditions %+v\n", l.Network, l.Addr, l.MAC, l.Conditions)
+			fmt.Fprintf(&b, "  link %s %s %s gateway %s routes %v\n    conditions %+v\n",
+				l.Network, l.Addr, l.MAC, l.Gateway, l.Routes, l.Conditions)
 		}
 	}
 	return b.String()
+}
+
+func outlineRouter(b *strings.Builder, r topology.Router) {
+	n := r.NAT
+	fmt.Fprintf(b, "router %s\n  nat %s: %q %q ports %q hairpin %t udp %s tcp %s forwards %s\n  firewall %s\n", r.Name,
+		n, n.Mapping, n.Filtering, n.Ports, n.Hairpin, n.UDPTimeout, n.TCPTimeout, n.Forwards, r.Firewall)
+	for _, i := range []topology.Interface{r.Inside, r.Outside} {
+		fmt.Fprintf(b, "  port %s %s %s routes %v\n    conditions %+v\n", i.Network, i.Addr, i.MAC, i.Routes, i.Conditions)
+	}
 }
 
 // expectInvariants checks what every topology promises, whatever the file.
@@ -83,22 +95,38 @@ func expectInvariants(g *WithT, t *topology.Topology) {
 			addrs[addr] = true
 		}
 	}
+	port := func(name string, addr netip.Prefix, mac net.HardwareAddr, routes []topology.Route) {
+		network, ok := t.Network(name)
+		g.Expect(ok).To(BeTrue())
+		g.Expect(addr.Bits()).To(Equal(network.Subnet.Bits()))
+		g.Expect(network.Subnet.Contains(addr.Addr())).To(BeTrue())
+		g.Expect(addrs).NotTo(HaveKey(addr.Addr()), "address given out twice")
+		addrs[addr.Addr()] = true
+		g.Expect(macs).NotTo(HaveKey(mac.String()), "MAC address given out twice")
+		macs[mac.String()] = true
+		for _, route := range routes {
+			g.Expect(network.Subnet.Contains(route.Via)).To(BeTrue(), "the next hop is not on the link")
+			g.Expect(route.Via).NotTo(Equal(addr.Addr()), "the next hop is the machine itself")
+			g.Expect(route.To).NotTo(Equal(network.Subnet), "a route to what is on the link")
+		}
+	}
 	for _, node := range t.Nodes {
 		g.Expect(names).NotTo(HaveKey(strings.ToLower(node.Name)))
 		names[strings.ToLower(node.Name)] = true
 		g.Expect(node.Links).NotTo(BeEmpty())
 		g.Expect(node.Env).NotTo(BeNil())
 		g.Expect(node.Metadata).NotTo(BeNil())
-		for _, link := range node.Links {
-			network, ok := t.Network(link.Network)
-			g.Expect(ok).To(BeTrue())
-			g.Expect(link.Addr.Bits()).To(Equal(network.Subnet.Bits()))
-			g.Expect(network.Subnet.Contains(link.Addr.Addr())).To(BeTrue())
-			g.Expect(addrs).NotTo(HaveKey(link.Addr.Addr()), "address given out twice")
-			addrs[link.Addr.Addr()] = true
-			g.Expect(macs).NotTo(HaveKey(link.MAC.String()), "MAC address given out twice")
-			macs[link.MAC.String()] = true
+		for i, link := range node.Links {
+			port(link.Network, link.Addr, link.MAC, link.Routes)
+			g.Expect(link.Gateway.IsValid()).To(Equal(i == 0))
+			g.Expect(i > 0 || link.Addr.Contains(link.Gateway)).To(BeTrue())
 		}
+	}
+	for _, router := range t.Routers {
+		g.Expect(names).NotTo(HaveKey(strings.ToLower(router.Name)))
+		names[strings.ToLower(router.Name)] = true
+		port(router.Inside.Network, router.Inside.Addr, router.Inside.MAC, router.Inside.Routes)
+		port(router.Outside.Network, router.Outside.Addr, router.Outside.MAC, router.Outside.Routes)
 	}
 }
 

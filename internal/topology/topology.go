@@ -21,6 +21,8 @@ type Topology struct {
 	Routers  []Router
 	// Nodes has at least one entry; a node with count stands here once for each machine.
 	Nodes []Node
+	// Seed is where all randomness of the fabric starts; 0 leaves the choice to the lab.
+	Seed uint64
 	// Digest is the hex SHA-256 of everything the file says, in a canonical form: comments, order of keys and the
 	// place of the file do not change it.
 	Digest string
@@ -36,15 +38,6 @@ type Metadata struct {
 	Description string
 	Version     string
 	Tags        []string
-}
-
-// Router joins two networks. No lab can build one yet; see Unsupported.
-type Router struct {
-	Name string
-	// Inside and Outside are names of networks.
-	Inside, Outside string
-	// NAT is none, full-cone, restricted-cone, port-restricted-cone or symmetric (the terms of RFC 3489).
-	NAT string
 }
 
 // Load reads, checks and plans the topology in the file at path. Findings come back as Problems.
@@ -105,7 +98,18 @@ func (t *Topology) Network(name string) (*Network, bool) {
 	return nil, false
 }
 
-// Unsupported returns Problems for what the topology may say but no lab can do yet, routers and impairments, or nil.
+// Router returns the router of that name and whether there is one. The pointer is into t.
+func (t *Topology) Router(name string) (*Router, bool) {
+	for i := range t.Routers {
+		if strings.EqualFold(t.Routers[i].Name, name) {
+			return &t.Routers[i], true
+		}
+	}
+	return nil, false
+}
+
+// Unsupported returns Problems for what the topology may say but no lab can do yet (routers, impairments, captures), or
+// nil.
 // A lab must not start while it returns an error: nothing in a topology is accepted and then ignored.
 func (t *Topology) Unsupported() error {
 	if len(t.unsupported) == 0 {

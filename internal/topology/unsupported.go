@@ -7,8 +7,14 @@ func planUnsupported(file string, raw *rawTopology) Problems {
 		r.addf(router.at, "remove the router; a node on both networks can forward meanwhile",
 			"routers are not supported yet")
 	}
+	for _, c := range raw.captures {
+		r.addf(c.at, "remove it; tcpdump in a node can capture meanwhile", "captures are not supported yet")
+	}
 	for i := range raw.networks.value {
 		n := &raw.networks.value[i]
+		if n.capture.value {
+			r.addf(n.capture.at, "remove it; tcpdump in a node can capture meanwhile", "captures are not supported yet")
+		}
 		unsupportedConditions(r, n.preset)
 		unsupportedConditions(r, n.conditions)
 	}

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -21,8 +22,6 @@ const (
 	maxLinks    = 16
 )
 
-var natKinds = []string{"none", "full-cone", "restricted-cone", "port-restricted-cone", "symmetric"}
-
 // validate looks for values out of range and for contradictions between values.
 func validate(r *report, raw *rawTopology) {
 	validateNames(r, raw)
@@ -33,7 +32,8 @@ func validate(r *report, raw *rawTopology) {
 	}
 	validatePorts(r, raw.nodes)
 	validateAddresses(r, raw)
-	validateRouters(r, raw.routers, raw.networks)
+	validateRouters(r, raw)
+	validateCaptures(r, raw)
 }
 
 func validateNetworks(r *report, networks []rawNetwork) {
@@ -161,48 +161,54 @@ func isOneOf(what string, names []string, lenient bool) func(string) *complaint 
 	}
 }
 
-func validateRouters(r *report, routers []rawRouter, networks field[[]rawNetwork]) {
-	known := isOneOf("network", networkNames(networks), anyBadName(networks))
-	for i := range routers {
-		router := &routers[i]
-		check(r, &router.inside, known)
-		check(r, &router.outside, known)
-		check(r, &router.nat, func(nat string) *complaint {
-			if slices.Contains(natKinds, nat) {
-				return nil
-			}
-			return &complaint{quote(nat) + " is not a kind of NAT", didYouMean(nat, natKinds)}
-		})
-		if router.inside.usable() && router.outside.usable() && strings.EqualFold(router.inside.value, router.outside.value) {
-			r.addf(router.outside.at, "name two networks", "inside and outside are the same network")
-		}
-	}
+// address is an address that the file gives to a node or a router.
+type address struct {
+	network *field[string]
+	ip      *field[netip.Addr]
+	// machines is how many are to have it.
+	machines int
 }
 
-// validateAddresses looks at the addresses that nodes ask for.
-func validateAddresses(r *report, raw *rawTopology) {
-	taken := map[netip.Addr]int{}
+// addresses returns the places of all addresses of nodes and routers, given or not.
+func (raw *rawTopology) addresses() []address {
+	var all []address
 	for i := range raw.nodes {
 		n := &raw.nodes[i]
 		for j := range n.links.value {
-			ip := &n.links.value[j].ip
-			check(r, ip, func(netip.Addr) *complaint {
-				if n.copies() > 1 {
-					return &complaint{"one address cannot serve all machines of a count", "remove ip: each machine gets an address"}
-				}
-				return nil
-			})
-			if network := findNetwork(raw.networks.value, n.links.value[j].network.value); network != nil && network.subnet.usable() {
-				check(r, ip, func(addr netip.Addr) *complaint { return addressable(network.subnet.value, addr) })
-			}
-			check(r, ip, func(addr netip.Addr) *complaint {
-				if line, is := taken[addr]; is {
-					return &complaint{addr.String() + " is taken by line " + strconv.Itoa(line), "give each node an address of its own"}
-				}
-				taken[addr] = ip.at.line
-				return nil
-			})
+			all = append(all, address{&n.links.value[j].network, &n.links.value[j].ip, n.copies()})
 		}
+	}
+	for i := range raw.routers {
+		for _, port := range []*rawInterface{&raw.routers[i].inside, &raw.routers[i].outside} {
+			all = append(all, address{&port.network, &port.ip, 1})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b address) int {
+		return cmp.Or(cmp.Compare(a.ip.at.line, b.ip.at.line), cmp.Compare(a.ip.at.column, b.ip.at.column))
+	})
+	return all
+}
+
+// validateAddresses looks at the addresses that nodes and routers ask for.
+func validateAddresses(r *report, raw *rawTopology) {
+	taken := map[netip.Addr]int{}
+	for _, given := range raw.addresses() {
+		check(r, given.ip, func(netip.Addr) *complaint {
+			if given.machines > 1 {
+				return &complaint{"one address cannot serve all machines of a count", "remove ip: each machine gets an address"}
+			}
+			return nil
+		})
+		if network := findNetwork(raw.networks.value, given.network.value); network != nil && network.subnet.usable() {
+			check(r, given.ip, func(addr netip.Addr) *complaint { return addressable(network.subnet.value, addr) })
+		}
+		check(r, given.ip, func(addr netip.Addr) *complaint {
+			if line, is := taken[addr]; is {
+				return &complaint{addr.String() + " is taken by line " + strconv.Itoa(line), "give each node and router an address of its own"}
+			}
+			taken[addr] = given.ip.at.line
+			return nil
+		})
 	}
 }
 
