@@ -61,6 +61,9 @@ func networkConfig(interfaces []Interface) network {
 		if nic.Gateway.IsValid() && routed.add(nic.Gateway) {
 			port.Routes = []route{{To: defaultRoute(nic.Gateway), Via: nic.Gateway.String()}}
 		}
+		for _, static := range nic.Routes {
+			port.Routes = append(port.Routes, route{To: static.To.String(), Via: static.Via.String()})
+		}
 		if len(nic.DNS) > 0 || len(nic.Search) > 0 {
 			port.Nameservers = &nameservers{Search: nic.Search}
 			for _, server := range nic.DNS {

@@ -76,9 +76,16 @@ type Interface struct {
 	Name    string // renames the port when set; else it keeps the kernel's name
 	Addrs   []netip.Prefix
 	Gateway netip.Addr // the default route; only the first port that has one gets it, for each of IPv4 and IPv6
+	Routes  []Route    // further routes out of this port
 	DNS     []netip.Addr
 	Search  []string
 	MTU     int // bytes; 0 leaves the default
+}
+
+// Route is a static route: packets for To go to Via, which is on one of the port's own networks.
+type Route struct {
+	To  netip.Prefix // no default route: that is Interface.Gateway
+	Via netip.Addr
 }
 
 // Host is a line of /etc/hosts.

@@ -57,11 +57,16 @@ func full(t *testing.T) Config {
 			Gateway: netip.MustParseAddr("10.20.0.1"),
 			DNS:     []netip.Addr{netip.MustParseAddr("10.20.0.1")},
 			Search:  []string{"lan"},
+			Routes:  []Route{{To: netip.MustParsePrefix("fd01::/64"), Via: netip.MustParseAddr("fd00::1")}},
 		},
 		{
 			MAC: "02:aa:00:00:00:02", Name: "wan", MTU: 1400,
 			Addrs:   []netip.Prefix{netip.MustParsePrefix("203.0.113.7/24")},
 			Gateway: netip.MustParseAddr("203.0.113.1"),
+			Routes: []Route{
+				{To: netip.MustParsePrefix("10.30.0.0/24"), Via: netip.MustParseAddr("203.0.113.2")},
+				{To: netip.MustParsePrefix("10.31.0.0/16"), Via: netip.MustParseAddr("203.0.113.3")},
+			},
 		},
 		{MAC: "02:aa:00:00:00:03"},
 	}

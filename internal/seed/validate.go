@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -169,6 +170,24 @@ func (p *problems) interfaces(interfaces []Interface) {
 			p.addf("%s: MTU %d: want 68 to 65535", what, nic.MTU)
 		}
 		p.addresses(what, nic)
+		p.routes(what, nic)
+	}
+}
+
+func (p *problems) routes(what string, nic Interface) {
+	seen := map[netip.Prefix]bool{}
+	for _, route := range nic.Routes {
+		switch {
+		case !route.To.IsValid() || route.To != route.To.Masked() || route.To.Bits() == 0:
+			p.addf("%s: route to %q: want a network such as 10.2.0.0/24, without host bits", what, route.To)
+		case seen[route.To]:
+			p.addf("%s: route to %s: it has two next hops", what, route.To)
+		case route.To.Addr().Is4() != route.Via.Is4():
+			p.addf("%s: route to %s: the next hop %s is no address of its family", what, route.To, route.Via)
+		case !slices.ContainsFunc(nic.Addrs, func(addr netip.Prefix) bool { return addr.Contains(route.Via) }):
+			p.addf("%s: route to %s: the next hop %s is outside of its networks %v", what, route.To, route.Via, nic.Addrs)
+		}
+		seen[route.To] = true
 	}
 }
 

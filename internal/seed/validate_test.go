@@ -58,6 +58,27 @@ func TestFilesNamesWhatIsWrong(t *testing.T) {
 			func(c *Config) { c.Interfaces[0].Gateway = netip.MustParseAddr("10.9.0.1") },
 			`interface 0: gateway 10.9.0.1 is outside of its networks [10.20.0.5/24 fd00::5/64]`,
 		},
+		"empty route": {func(c *Config) { c.Interfaces[0].Routes[0] = Route{} }, `interface 0: route to "invalid Prefix": want a network`},
+		"route to a host's network": {
+			func(c *Config) { c.Interfaces[1].Routes[0].To = netip.MustParsePrefix("10.30.0.1/24") },
+			`interface 1: route to "10.30.0.1/24": want a network such as 10.2.0.0/24, without host bits`,
+		},
+		"default route as a route": {
+			func(c *Config) { c.Interfaces[1].Routes[0].To = netip.MustParsePrefix("0.0.0.0/0") },
+			`interface 1: route to "0.0.0.0/0": want a network`,
+		},
+		"route twice": {
+			func(c *Config) { c.Interfaces[1].Routes[1].To = netip.MustParsePrefix("10.30.0.0/24") },
+			`interface 1: route to 10.30.0.0/24: it has two next hops`,
+		},
+		"next hop of another family": {
+			func(c *Config) { c.Interfaces[0].Routes[0].Via = netip.MustParseAddr("10.20.0.7") },
+			`interface 0: route to fd01::/64: the next hop 10.20.0.7 is no address of its family`,
+		},
+		"next hop elsewhere": {
+			func(c *Config) { c.Interfaces[1].Routes[1].Via = netip.MustParseAddr("10.20.0.7") },
+			`interface 1: route to 10.31.0.0/16: the next hop 10.20.0.7 is outside of its networks [203.0.113.7/24]`,
+		},
 		"empty DNS":  {func(c *Config) { c.Interfaces[0].DNS = []netip.Addr{{}} }, `interface 0: a DNS server's address is empty`},
 		"empty host": {func(c *Config) { c.Hosts = []Host{{Names: []string{"a"}}} }, `host "a": want an address and at least one name`},
 		"host name":  {func(c *Config) { c.Hosts[0].Names[0] = "a b" }, `host name "a b": want letters, digits, dots and dashes`},
