@@ -23,6 +23,7 @@ type Link struct {
 
 	behind atomic.Pointer[receiverBox]
 	taps   atomic.Pointer[tapBox]
+	watch  *watch
 	down   atomic.Bool
 	stages [directions]atomic.Pointer[stageBox]
 	next   [directions]func([]*frame) // enter and leave: where a stage sends what it lets pass
@@ -69,6 +70,8 @@ func (n *Network) addLink(c linkConfig) *Link {
 	}
 	l.next = [directions]func([]*frame){Egress: l.enter, Ingress: l.leave}
 	l.index = n.sw.add(l)
+	l.watch = n.taps.watch(len(n.ordered))
+	l.setTap(l.watch)
 	n.links[l.owner] = l
 	n.ordered = append(n.ordered, l)
 	return l

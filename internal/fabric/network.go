@@ -23,6 +23,7 @@ type Network struct {
 	links       map[string]*Link
 	ordered     []*Link
 	control     *endpoint
+	taps        *taps
 	gateway     *gateway
 }
 
@@ -51,6 +52,7 @@ func newNetwork(cfg Config, nc NetworkConfig, parts *partitions, pool *framePool
 		sw:    newSwitch(pool, cfg.Clock),
 		links: make(map[string]*Link, len(nc.Hosts)),
 	}
+	n.taps = newTaps(n.sw.pool, n.sw.clock)
 	n.controlPath = controlPath{mac: macFor(nc.Name, controlRole), ip: nc.Control.As4()}
 	for i, h := range nc.Hosts {
 		path := filepath.Join(cfg.Dir, fmt.Sprintf("l%d.sock", first+i))
@@ -102,6 +104,7 @@ func (n *Network) close() error {
 	for _, s := range n.sockets() {
 		errs = append(errs, s.close())
 	}
+	n.taps.close()
 	return errors.Join(errs...)
 }
 

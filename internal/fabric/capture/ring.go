@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	ringSnap     = 240 // bytes of each frame: so a slot is four cache lines
+	ringSnap     = 176 // bytes of each frame: the headers and more; a slot is three cache lines
 	ringComments = 256
 )
 
@@ -39,7 +39,7 @@ type note struct {
 	text string
 }
 
-// NewRing makes a ring for so many frames, of which each takes 256 bytes as soon as there is a first. Clock gives the
+// NewRing makes a ring for so many frames, of which each takes 192 bytes as soon as there is a first. Clock gives the
 // frames' time.
 func NewRing(frames int, clock func() time.Time) *Ring {
 	return &Ring{clock: clock, size: frames}
@@ -69,6 +69,11 @@ func (b Batch) Add(data []byte) {
 	r.recorded++
 	s.at, s.iface, s.direction = b.at, b.iface, b.direction
 	s.length = uint32(len(data))
+	if len(data) >= ringSnap {
+		s.data = [ringSnap]byte(data) // A copy of known size takes half the time.
+		s.kept = ringSnap
+		return
+	}
 	s.kept = uint8(copy(s.data[:], data))
 }
 

@@ -60,7 +60,7 @@ func TestARingKeepsTheLastFrames(t *testing.T) {
 	}
 	g.Expect(numbers).To(Equal([]int{13, 14, 15, 16, 17, 18, 19, 20}))
 	g.Expect(steps).To(Equal([]int{0, 4}), "a comment stands where it was made")
-	g.Expect(reader.SectionInfo().Comment).To(Equal(twoLinks.Comment + "\nthe last 8 of 21 frames, at most 240 bytes of each"))
+	g.Expect(reader.SectionInfo().Comment).To(Equal(twoLinks.Comment + "\nthe last 8 of 21 frames, at most 176 bytes of each"))
 	alice, _ := reader.Interface(0)
 	g.Expect(alice.Statistics.PacketsReceived).To(BeEquivalentTo(4))
 }
@@ -69,17 +69,17 @@ func TestARingKeepsBeginningsAndLengths(t *testing.T) {
 	g := NewWithT(t)
 	r := NewRing(4, ticking())
 	long := ethernet(9014)
-	record(r, 1, Inbound, ethernet(14), long, ethernet(240))
+	record(r, 1, Inbound, ethernet(14), long, ethernet(ringSnap))
 	long[0] = 0xee // The ring has its own copy.
 	var file bytes.Buffer
 	g.Expect(r.Save(&file, twoLinks)).To(Succeed())
 	packets, _ := reread(t, file.Bytes())
 	g.Expect(packets).To(HaveLen(3))
 	g.Expect(packets[0].data).To(Equal(ethernet(14)))
-	g.Expect(packets[1].data).To(Equal(ethernet(240)))
+	g.Expect(packets[1].data).To(Equal(ethernet(ringSnap)))
 	g.Expect(packets[1].length).To(Equal(9014))
-	g.Expect(packets[2].data).To(Equal(ethernet(240)))
-	g.Expect(packets[2].length).To(Equal(240))
+	g.Expect(packets[2].data).To(Equal(ethernet(ringSnap)))
+	g.Expect(packets[2].length).To(Equal(ringSnap))
 }
 
 func TestAnEmptyRingIsAnEmptyFile(t *testing.T) {
