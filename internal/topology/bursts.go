@@ -35,8 +35,8 @@ func parseBursts(r *report, v value) rawBursts {
 }
 
 func validateBursts(r *report, b *rawBursts) {
-	check(r, &b.enter, aboveZero("enter_percent", "which would never begin a burst; for no bursts write packet_loss_percent"))
-	check(r, &b.leave, aboveZero("leave_percent", "which would never end a burst; for a dead link write packet_loss_percent: 100"))
+	check(r, &b.enter, aboveZero("enter_percent", "0 would never begin a burst; write packet_loss_percent for loss without bursts"))
+	check(r, &b.leave, aboveZero("leave_percent", "0 would never end a burst; write packet_loss_percent: 100 for a dead link"))
 	check(r, &b.good, between("good_percent", 0, 100, "percent"))
 	check(r, &b.lossy, between("bad_percent", 0, 100, "percent"))
 	b.bad = b.bad || b.enter.bad || b.leave.bad || b.good.bad || b.lossy.bad
@@ -49,7 +49,7 @@ func aboveZero(name, zero string) func(float64) *complaint {
 			return nil
 		}
 		return &complaint{
-			formatNumber(v) + " is out of range", fmt.Sprintf("%s is above 0, %s, and up to 100 percent", name, zero),
+			formatNumber(v) + " is out of range", fmt.Sprintf("%s is above 0 and up to 100 percent: %s", name, zero),
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package topology
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Conditions are the impairments of one link, apart for its two directions.
 //
@@ -61,7 +64,12 @@ const (
 )
 
 // String returns the word of the topology file.
-func (d Distribution) String() string { return distributions()[d] }
+func (d Distribution) String() string {
+	if words := distributions(); d >= 0 && int(d) < len(words) {
+		return words[d]
+	}
+	return "distribution " + strconv.Itoa(int(d))
+}
 
 // distributions returns the words of the file by Distribution.
 func distributions() []string { return []string{"uniform", "normal"} }

@@ -82,7 +82,7 @@ func parse(r *report, data []byte) *rawTopology {
 		routers:  parseRouters(r, m.get("routers")),
 		nodes:    parseNodes(r, nodes),
 		nodesAt:  nodes.at,
-		seed:     convert(r, r.scalar(m.get("seed"), "write a whole number, such as seed: 12345", "!!int"), parseSeed),
+		seed:     convert(r, r.scalar(m.get("seed"), "write a whole number, such as seed: 12345", "!!int", "!!float"), parseSeed),
 		captures: parseCaptures(r, m.get("captures")),
 	}
 	parseMetadata(r, m.get("metadata"), raw)

@@ -58,6 +58,15 @@ var nodeKeys = keySet{
 		"platform":        "remove it, and name an image of that architecture",
 		"type":            "remove it: every node is a virtual machine",
 
+		"nat":        "write routers: [{name: ..., inside: ..., outside: ..., nat: ...}], and put the node on the inside network",
+		"nat_type":   "write routers: [{name: ..., inside: ..., outside: ..., nat: ...}], and put the node on the inside network",
+		"behind_nat": "write routers: [{name: ..., inside: ..., outside: ..., nat: ...}], and put the node on the inside network",
+		"public_ip":  "write ip_outside in the router; a node with a public address is on the outside network",
+		"gateway":    "remove it: routes are worked out from networks and routers",
+		"routes":     "remove it: routes are worked out from networks and routers",
+		"router":     "write routers: [{name: ..., inside: ..., outside: ...}]; a router is no node",
+		"capture":    "write captures: [{network: ...}], or capture: true in a network",
+
 		"packet_loss_percent": "write network_conditions: {packet_loss_percent: ...}",
 	},
 }

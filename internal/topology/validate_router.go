@@ -53,7 +53,7 @@ func validateNAT(r *report, nat *rawNAT) {
 	check(r, &nat.tcpTimeout, between("tcp_timeout_s", minTimeoutS, maxTimeoutS, "seconds"))
 	switch {
 	case nat.kind.bad || !nat.given:
-	case !nat.kind.given && !(nat.mapping.given && nat.filtering.given):
+	case !nat.kind.given && (!nat.mapping.given || !nat.filtering.given):
 		r.addf(nat.at, "write for example type: full-cone, or mapping and filtering both", "the type is missing")
 	case nat.kind.given && nat.kind.value.IsNone():
 		for _, at := range nat.details() {
