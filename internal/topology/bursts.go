@@ -39,6 +39,9 @@ func validateBursts(r *report, b *rawBursts) {
 	check(r, &b.leave, aboveZero("leave_percent", "0 would never end a burst; write packet_loss_percent: 100 for a dead link"))
 	check(r, &b.good, between("good_percent", 0, 100, "percent"))
 	check(r, &b.lossy, between("bad_percent", 0, 100, "percent"))
+	if b.lossy.usable() && b.lossy.value == 0 && !b.good.bad && b.good.value == 0 {
+		r.reject(&b.lossy, complaint{"nothing is lost in either state", "leave bad_percent out for 100, or write a number above 0"})
+	}
 	b.bad = b.bad || b.enter.bad || b.leave.bad || b.good.bad || b.lossy.bad
 }
 

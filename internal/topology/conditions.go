@@ -38,9 +38,7 @@ const (
 	maxLatencyMS = 60_000
 	maxKbps      = 1_000_000_000
 	// minKbps keeps the time that one frame takes within minutes.
-	minKbps = 0.1
-	// minQueueBytes is a frame of the usual MTU: a shorter queue would let nothing through.
-	minQueueBytes = 1514
+	minKbps       = 0.1
 	maxQueueBytes = 1 << 30
 )
 
@@ -58,7 +56,7 @@ func impairmentKeys() []impairmentKey {
 			set: func(i *Impairment, v float64) { i.RateKbps = v },
 		},
 		{
-			key: "queue_bytes", unit: "bytes", least: minQueueBytes, none: "the usual queue", most: maxQueueBytes, whole: true,
+			key: "queue_bytes", unit: "bytes", least: 1, none: "the usual queue", most: maxQueueBytes, whole: true,
 			set: func(i *Impairment, v float64) { i.QueueBytes, i.QueueTime = int(v), 0 },
 		},
 		{

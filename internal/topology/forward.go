@@ -31,17 +31,21 @@ func parseForward(text string) (Forward, *complaint) {
 	return Forward{Protocol: parts[0], Port: uint16(outside), To: netip.AddrPortFrom(addr, uint16(inside))}, nil
 }
 
-// validateForwards looks for ports that are forwarded twice and for targets that are not behind the router.
+// validateForwards looks for ports that are forwarded twice, for targets with two ports, which would leave open from which
+// of them they answer, and for targets that are not behind the router.
 func validateForwards(r *report, router *rawRouter, behind []netip.Prefix) {
-	earlier := map[string]int{}
+	ports, targets := map[string]int{}, map[string]int{}
 	for i := range router.nat.forwards {
 		forward := &router.nat.forwards[i]
 		check(r, forward, func(f Forward) *complaint {
-			key := f.Protocol + " port " + strconv.Itoa(int(f.Port))
-			if line, taken := earlier[key]; taken {
-				return &complaint{key + " is forwarded by line " + strconv.Itoa(line), "use another port outside"}
+			port, target := f.Protocol+" port "+strconv.Itoa(int(f.Port)), f.Protocol+" to "+f.To.String()
+			if line, taken := ports[port]; taken {
+				return &complaint{port + " is forwarded by line " + strconv.Itoa(line), "use another port outside"}
 			}
-			earlier[key] = forward.at.line
+			if line, taken := targets[target]; taken {
+				return &complaint{target + " is forwarded by line " + strconv.Itoa(line) + " already", "keep one of them"}
+			}
+			ports[port], targets[target] = forward.at.line, forward.at.line
 			return nil
 		})
 		check(r, forward, func(f Forward) *complaint { return isBehind(f.To.Addr(), behind) })

@@ -40,7 +40,7 @@ func planNetworks(raw *rawTopology) []Network {
 		network := Network{
 			Name: n.name.value, Subnet: n.subnet.value, Internet: n.internet.value, MTU: int(n.mtu.value),
 			Capture:    raw.isCaptured(n),
-			Conditions: n.conditions.over(n.preset.over(Conditions{})),
+			Conditions: on(n).conditions(),
 		}
 		if n.subnet.usable() {
 			network.Gateway, network.Control = gatewayOf(n.subnet.value), controlOf(n.subnet.value)
@@ -73,12 +73,12 @@ func planNode(raw *rawNode, folder sourceFolder) []Node {
 // their insides, then those of the nodes in the order of the file, then those of the routers on their outsides.
 func planLinks(r *report, raw *rawTopology, t *Topology) {
 	subnets := planSubnets(raw)
-	t.Routers = planRouters(raw, subnets)
+	t.Routers = planRouters(r, raw, subnets)
 	macs := newMACPlan(t.Metadata.Name)
 	next := 0
 	for i := range raw.nodes {
 		for range raw.nodes[i].names() {
-			t.Nodes[next].Links = planNodeLinks(raw, i, t.Nodes[next].Name, subnets, macs)
+			t.Nodes[next].Links = planNodeLinks(r, raw, i, t.Nodes[next].Name, subnets, macs)
 			next++
 		}
 	}
@@ -106,10 +106,11 @@ func planSubnets(raw *rawTopology) map[string]*subnetPlan {
 	return subnets
 }
 
-func planNodeLinks(raw *rawTopology, index int, name string, subnets map[string]*subnetPlan, macs *macPlan) []Link {
+func planNodeLinks(r *report, raw *rawTopology, index int, name string, subnets map[string]*subnetPlan, macs *macPlan) []Link {
 	var links []Link
 	node := &raw.nodes[index]
-	for nic, rawLink := range node.links.value {
+	for nic := range node.links.value {
+		rawLink := &node.links.value[nic]
 		network := findNetwork(raw.networks.value, rawLink.network.value)
 		subnet := subnets[strings.ToLower(rawLink.network.value)]
 		if network == nil || subnet == nil {
@@ -120,11 +121,10 @@ func planNodeLinks(raw *rawTopology, index int, name string, subnets map[string]
 			addr, _ = subnet.take()
 		}
 		links = append(links, Link{
-			Network: network.name.value,
-			Addr:    prefixOf(addr, subnet.subnet),
-			MAC:     macs.take(name, nic),
-			Conditions: rawLink.conditions.over(node.conditions.over(
-				network.conditions.over(network.preset.over(Conditions{})))),
+			Network:    network.name.value,
+			Addr:       prefixOf(addr, subnet.subnet),
+			MAC:        macs.take(name, nic),
+			Conditions: on(network, &node.conditions, &rawLink.conditions).plan(r),
 		})
 	}
 	return links

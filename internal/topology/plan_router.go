@@ -7,13 +7,13 @@ import (
 
 // planRouters returns the routers, with the addresses that the file gives and those inside. Inside addresses come before
 // those of nodes, so that the default route of a site is the second usable address wherever the file does not take it.
-func planRouters(raw *rawTopology, subnets map[string]*subnetPlan) []Router {
+func planRouters(r *report, raw *rawTopology, subnets map[string]*subnetPlan) []Router {
 	var routers []Router
 	for i := range raw.routers {
 		router := &raw.routers[i]
 		routers = append(routers, Router{
 			Name: router.name.value, NAT: router.nat.plan(), Firewall: Firewall(router.firewall.value),
-			Inside: planInterface(raw, router, &router.inside), Outside: planInterface(raw, router, &router.outside),
+			Inside: planInterface(r, raw, router, &router.inside), Outside: planInterface(r, raw, router, &router.outside),
 		})
 		subnet := subnets[strings.ToLower(router.inside.network.value)]
 		if addr := router.inside.ip.value; subnet != nil {
@@ -26,15 +26,14 @@ func planRouters(raw *rawTopology, subnets map[string]*subnetPlan) []Router {
 	return routers
 }
 
-func planInterface(raw *rawTopology, router *rawRouter, port *rawInterface) Interface {
+func planInterface(r *report, raw *rawTopology, router *rawRouter, port *rawInterface) Interface {
 	network := findNetwork(raw.networks.value, port.network.value)
 	if network == nil {
 		return Interface{Network: port.network.value}
 	}
 	return Interface{
-		Network: network.name.value,
-		Conditions: port.conditions.over(router.conditions.over(
-			network.conditions.over(network.preset.over(Conditions{})))),
+		Network:    network.name.value,
+		Conditions: on(network, &router.conditions, &port.conditions).plan(r),
 	}
 }
 
