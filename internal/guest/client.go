@@ -16,6 +16,7 @@ type Client struct {
 	done chan struct{} // closed by Close
 	// runtimeDir holds the runtime folders of the guest's users; tests put it elsewhere.
 	runtimeDir string
+	direct     directState
 	wg         sync.WaitGroup // every goroutine of the client
 
 	mu         sync.Mutex
@@ -61,6 +62,7 @@ func (c *Client) Disconnect() {
 
 // drop closes all connections; dials under way are void.
 func (c *Client) drop(cause error) {
+	c.forgetDirect()
 	c.mu.Lock()
 	c.generation++
 	conns := c.conns

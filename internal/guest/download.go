@@ -98,8 +98,7 @@ func (c *Client) unpackFrom(ctx context.Context, src, tmp string) (kind string, 
 		result <- err
 	})
 	cmd := c.guestCmd(packForHost, trimSlashes(src))
-	cmd.Stdout, cmd.dropStdout = writer, true
-	res, err := c.runWith(ctx, cmd, nil)
+	res, err := c.drawn(ctx, cmd, writer)
 	_ = writer.Close()
 	unpackErr := <-result
 	switch {

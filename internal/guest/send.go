@@ -71,16 +71,21 @@ func (c *Client) send(ctx context.Context, u upload) error {
 	trailer := &lazily{make: func() string { return hex.EncodeToString(sum.Sum(nil)) + "\n" }}
 	body := &exactly{r: io.TeeReader(u.content, sum), left: u.size}
 	cmd := c.guestCmd(receiveFile, trimSlashes(u.dst), u.base, randomID(), u.owner, unixMode(u.mode), unixTime(u.mtime), strconv.FormatInt(u.size, 10))
-	cmd.Stdin = io.MultiReader(body, trailer)
-	return c.receive(ctx, cmd, u.op, u.dst)
+	return c.receive(ctx, cmd, bulk{io.MultiReader(body, trailer), u.size}, u.op, u.dst)
+}
+
+// bulk is a content and about how large it is.
+type bulk struct {
+	io.Reader
+	size int64
 }
 
 // receive runs a receiving script and removes its temporary file or folder, whose name is the first line that the
 // script prints, when the script could not do that itself.
-func (c *Client) receive(ctx context.Context, cmd Cmd, op, dst string) error {
+func (c *Client) receive(ctx context.Context, cmd Cmd, content bulk, op, dst string) error {
 	var said bytes.Buffer
 	cmd.Stdout = &said
-	res, err := c.runWith(ctx, cmd, nil)
+	res, err := c.feed(ctx, cmd, content)
 	if err == nil {
 		return c.scriptError(op, dst, res)
 	}

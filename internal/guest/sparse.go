@@ -20,6 +20,14 @@ func isSparse(info fs.FileInfo) bool {
 	return ok && info.Mode().IsRegular() && st.Blocks*512+(64<<10) <= info.Size()
 }
 
+// occupied is what a file takes on disk, in bytes.
+func occupied(info fs.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return min(st.Blocks*512, info.Size())
+	}
+	return info.Size()
+}
+
 // extents lists the parts of a file that hold data, by SEEK_DATA and SEEK_HOLE (lseek(2)), and leaves f at its start.
 func extents(f *os.File, size int64) ([]extent, error) {
 	var list []extent

@@ -78,14 +78,27 @@ func (c *Client) sendTree(ctx context.Context, t tree) error {
 		packed <- err
 	})
 	cmd := c.guestCmd(receiveTree, trimSlashes(t.dst), t.base, randomID(), t.owner, "", "", "")
-	cmd.Stdin = reader
-	err := c.receive(ctx, cmd, t.op, t.dst)
+	err := c.receive(ctx, cmd, bulk{reader, t.size()}, t.op, t.dst)
 	_ = reader.CloseWithError(errors.New("the guest stopped reading"))
 	// What went wrong on the host explains what the guest then says, but not the other way round.
 	if packErr := <-packed; packErr != nil && (err == nil || errors.Is(err, packErr)) {
 		return packErr
 	}
 	return err
+}
+
+// size is about how much the tree has to send. What cannot be read now is for pack to report.
+func (t tree) size() (n int64) {
+	_ = filepath.WalkDir(t.src, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return nil //nolint:nilerr // see above.
+		}
+		if info, err := entry.Info(); err == nil {
+			n += occupied(info)
+		}
+		return nil
+	})
+	return n
 }
 
 // packer writes a tar stream and notes the digest of each file.

@@ -217,7 +217,7 @@ func (n *Node) newGuest(l *life) (*guest.Client, error) {
 	}
 	return guest.New(guest.Config{
 		Name: n.Name(), User: "root", LoginUser: n.spec.CloudInit.User, Env: n.spec.Env,
-		Dial: n.dialSSH, Ciphers: n.lab.ciphers(),
+		Dial: n.dialSSH, Listen: n.listen, Ciphers: n.lab.ciphers(),
 		Signer: n.lab.signer, HostKey: hostKey, Check: l.err, Dead: l.dead,
 		Observe: n.lab.cfg.Observe, Log: n.lab.log,
 	}), nil

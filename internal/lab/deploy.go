@@ -67,3 +67,12 @@ func (l *Lab) ciphers() []string {
 func (n *Node) dialSSH(ctx context.Context) (net.Conn, error) {
 	return n.lab.Dial(ctx, n.Name(), 22)
 }
+
+// listen opens a port of the control address, for large files that the guest takes or sends without a cipher.
+func (n *Node) listen() (net.Listener, error) {
+	fab, err := n.lab.networks()
+	if err != nil {
+		return nil, fmt.Errorf("listen for node %q: %w", n.Name(), err)
+	}
+	return fab.Listen(n.Name())
+}

@@ -161,16 +161,24 @@ func (l *Lab) Took() time.Duration {
 // Dial opens a TCP connection to a port of a node, from the lab's control address: no impairment or partition of the
 // topology is in its way.
 func (l *Lab) Dial(ctx context.Context, node string, port uint16) (net.Conn, error) {
-	l.mu.Lock()
-	fab, closed := l.fabric, l.closed
-	l.mu.Unlock()
-	switch {
-	case closed:
-		return nil, fmt.Errorf("dial node %q: %w", node, ErrClosed)
-	case fab == nil:
-		return nil, fmt.Errorf("dial node %q: the lab was not started", node)
+	fab, err := l.networks()
+	if err != nil {
+		return nil, fmt.Errorf("dial node %q: %w", node, err)
 	}
 	return fab.Dial(ctx, node, port)
+}
+
+// networks returns the fabric, or why there is none.
+func (l *Lab) networks() (*fabric.Fabric, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, ErrClosed
+	case l.fabric == nil:
+		return nil, errors.New("the lab was not started")
+	}
+	return l.fabric, nil
 }
 
 // running returns the hypervisor, or why there is none.
