@@ -18,6 +18,8 @@ type Config struct {
 	// Owner is who the sockets are given to when this process is root: the user that QEMU runs as. Nil leaves them.
 	Owner    *Owner
 	Networks []NetworkConfig
+	// Routers join networks.
+	Routers []RouterConfig
 	// Seed is where all randomness of impairments comes from: the same seed, names and frames give the same losses.
 	Seed uint64
 	// Dialer reaches the outside for networks with Internet, and the host's resolver. Those need one.
@@ -117,7 +119,7 @@ func (c Config) validate() error {
 		}
 		errs = append(errs, n.validate()...)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.validateRouters()...)...)
 }
 
 func (n NetworkConfig) validate() []error {

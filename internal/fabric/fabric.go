@@ -17,6 +17,7 @@ import (
 type Fabric struct {
 	networks []*Network
 	byName   map[string]*Network
+	routers  []*Router
 	parts    *partitions
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -58,10 +59,28 @@ func (f *Fabric) build(ctx context.Context, cfg Config) error {
 		f.networks = append(f.networks, n)
 		f.byName[n.name] = n
 	}
+	if err := f.addRouters(cfg, pool); err != nil {
+		return err
+	}
 	for _, n := range f.networks {
 		if err := n.start(ctx, cfg, &f.running); err != nil {
 			return fmt.Errorf("network %q: %w", n.name, err)
 		}
+	}
+	for _, r := range f.routers {
+		r.start(ctx.Done(), &f.running)
+	}
+	return nil
+}
+
+// addRouters makes the routers and their links, after those of the nodes.
+func (f *Fabric) addRouters(cfg Config, pool *framePool) error {
+	for _, rc := range cfg.Routers {
+		r, err := f.newRouter(cfg, rc, pool)
+		if err != nil {
+			return err
+		}
+		f.routers = append(f.routers, r)
 	}
 	return nil
 }
@@ -180,6 +199,9 @@ func (f *Fabric) close() error {
 		errs = append(errs, n.close())
 	}
 	f.running.Wait()
+	for _, r := range f.routers {
+		r.close()
+	}
 	for _, n := range f.networks {
 		n.destroy()
 	}

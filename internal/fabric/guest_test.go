@@ -66,6 +66,8 @@ type wire struct {
 	conn net.Conn
 	host Host
 	link *Link
+	// router is the MAC of the router that knows has found.
+	router net.HardwareAddr
 }
 
 func connect(t testing.TB, f *Fabric, node, network string) *wire {

@@ -89,7 +89,12 @@ func (n *NAT) addForwards() {
 	}
 }
 
-// translates tells whether addresses are changed.
+// Translates tells whether addresses are changed.
+func (n *NAT) Translates() bool { return n.translates() }
+
+// DropsInbound tells whether the firewall is closed.
+func (n *NAT) DropsInbound() bool { return n.cfg.Firewall == DropInbound }
+
 func (n *NAT) translates() bool { return n.cfg.Mapping != NoMapping }
 
 // idle tells whether there is nothing to do at all.
