@@ -55,6 +55,8 @@ type NetworkConfig struct {
 	// Internet lets TCP and UDP leave by Config.Dialer. Otherwise no packet leaves.
 	Internet bool
 	Hosts    []Host
+
+	routed
 }
 
 // Host is a node's place on a network.
@@ -94,7 +96,7 @@ func (c Config) withDefaults() Config {
 		networks[i] = n
 	}
 	c.Networks = networks
-	return c
+	return c.withRouters()
 }
 
 // validate reports everything that is wrong with c.

@@ -84,6 +84,10 @@ func (l *leases) kind(req *dhcpv4.DHCPv4, host Host) dhcpv4.MessageType {
 
 func (l *leases) options(kind dhcpv4.MessageType, req *dhcpv4.DHCPv4, host Host) []dhcpv4.Modifier {
 	gateway := net.IP(l.network.Gateway.AsSlice())
+	router := gateway
+	if l.network.router.IsValid() {
+		router = net.IP(l.network.router.AsSlice())
+	}
 	mods := []dhcpv4.Modifier{
 		dhcpv4.WithMessageType(kind),
 		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(gateway)),
@@ -95,7 +99,7 @@ func (l *leases) options(kind dhcpv4.MessageType, req *dhcpv4.DHCPv4, host Host)
 		dhcpv4.WithServerIP(gateway),
 		dhcpv4.WithNetmask(net.CIDRMask(l.network.Subnet.Bits(), 32)),
 		dhcpv4.WithOption(dhcpv4.OptBroadcastAddress(lastAddr(l.network.Subnet).AsSlice())),
-		dhcpv4.WithOption(dhcpv4.OptRouter(gateway)),
+		dhcpv4.WithOption(dhcpv4.OptRouter(router)),
 		dhcpv4.WithOption(dhcpv4.OptDNS(gateway)),
 		dhcpv4.WithOption(dhcpv4.OptDomainName(domain)),
 		dhcpv4.WithDomainSearchList(domain),

@@ -31,7 +31,7 @@ type nameServer struct {
 // newNameServer starts to serve on the gateway's address.
 func newNameServer(ctx context.Context, cfg Config, g *gateway) (*nameServer, error) {
 	s := &nameServer{names: names{here: g.network.name, networks: cfg.Networks}}
-	if g.network.cfg.Internet {
+	if g.network.cfg.online {
 		s.forward = newResolver(cfg.Dialer, cfg.ResolvConf)
 	}
 	at := fullAddress(netip.AddrPortFrom(g.addr, portDNS))

@@ -9,13 +9,14 @@ import (
 const gatewayName = "gateway"
 
 // names resolves what the guests of one network may ask. A name without a network means an address on the network where
-// the question was asked, and else on another that the asking node is on too.
+// the question was asked, else on another that the asking node is on too, else on one that routers lead to.
 type names struct {
 	here     string // the network whose gateway is asked
 	networks []NetworkConfig
 }
 
-// view is the networks that a guest at addr may know, the one it asks on first: those its node is on.
+// view is the networks that a guest at addr may know, the one it asks on first: those its node is on, then those that
+// routers on them lead to.
 func (z names) view(asker netip.Addr) []NetworkConfig {
 	var node string
 	var view []NetworkConfig
@@ -33,6 +34,19 @@ func (z names) view(asker netip.Addr) []NetworkConfig {
 	for _, n := range z.networks {
 		if n.Name != z.here && slices.ContainsFunc(n.Hosts, func(h Host) bool { return h.Node == node }) {
 			view = append(view, n)
+		}
+	}
+	return z.beyond(view)
+}
+
+// beyond adds the networks that are reached from those of a view.
+func (z names) beyond(view []NetworkConfig) []NetworkConfig {
+	for _, from := range slices.Clone(view) {
+		for _, name := range from.reaches {
+			is := func(n NetworkConfig) bool { return n.Name == name }
+			if i := slices.IndexFunc(z.networks, is); i >= 0 && !slices.ContainsFunc(view, is) {
+				view = append(view, z.networks[i])
+			}
 		}
 	}
 	return view
@@ -54,9 +68,11 @@ func (z names) lookup(name string, asker netip.Addr) []netip.Addr {
 }
 
 func addrOn(n NetworkConfig, node string) netip.Addr {
-	for _, h := range n.Hosts {
-		if strings.EqualFold(h.Node, node) {
-			return h.Addr
+	for _, hosts := range [][]Host{n.Hosts, n.routers} {
+		for _, h := range hosts {
+			if strings.EqualFold(h.Node, node) {
+				return h.Addr
+			}
 		}
 	}
 	if node == gatewayName {
@@ -68,7 +84,7 @@ func addrOn(n NetworkConfig, node string) netip.Addr {
 // reverse finds the full name of an address that a guest at asker may know, or "".
 func (z names) reverse(addr, asker netip.Addr) string {
 	for _, n := range z.view(asker) {
-		for _, h := range n.Hosts {
+		for _, h := range slices.Concat(n.Hosts, n.routers) {
 			if h.Addr == addr {
 				return h.Node + "." + n.Name + "." + domain
 			}

@@ -30,6 +30,7 @@ type Router struct {
 	nat       *nat.NAT
 	routes    []route // by length of the prefix, the longest first
 	limiter   *rate.Limiter
+	early     early
 	counts    RouterCounters
 	resolving bool          // whether any neighbour is being asked for
 	kick      chan struct{} // tells maintain that one is
@@ -193,6 +194,7 @@ const (
 	dropTooBig     = "too big"
 	dropProhibited = "prohibited"
 	dropNotForUs   = "for the router itself"
+	dropFragment   = "fragment without its first"
 	dropICMPLimit  = "ICMP error not sent: rate limit"
 )
 

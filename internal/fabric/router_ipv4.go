@@ -42,6 +42,9 @@ func (r *Router) ipv4(a arrival) {
 	default:
 		r.localIPv4(a, ip)
 	}
+	if ip.FragmentOffset() == 0 && ip.Flags()&header.IPv4FlagMoreFragments != 0 {
+		r.resume(a)
+	}
 }
 
 // guarded tells whether the inside is to be out of the outside's reach.
@@ -169,6 +172,9 @@ func (r *Router) unroutable(a arrival) {
 
 // refused drops what NAT does not let through. Only the inside is told, and only where there is no room for it.
 func (r *Router) refused(a arrival, cause nat.Cause) {
+	if cause == nat.FragmentLost && r.holdFragment(a) {
+		return
+	}
 	r.drop(cause.String())
 	if cause.Refusal() && !a.port.isOutside {
 		r.report(a, header.ICMPv4DstUnreachable, header.ICMPv4AdminProhibited, 0)

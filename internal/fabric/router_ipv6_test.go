@@ -143,6 +143,7 @@ func TestIPv6ErrorsAndAnswers(t *testing.T) {
 }
 
 func TestIPv6SilenceAndAbsentNeighbours(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	f, r := sixSites(t)
 	w, b := connect(t, f, "alice", "home"), connect(t, f, "bob", "wan")

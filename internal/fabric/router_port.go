@@ -134,6 +134,7 @@ type arrival struct {
 	frame *frame
 	now   time.Time
 	out   *outbox
+	again bool // It has been held once.
 }
 
 // payload is what the frame carries.
@@ -173,4 +174,5 @@ func (r *Router) close() {
 			r.pool.release(n.takeWaiting())
 		}
 	}
+	r.early.close(r.pool)
 }

@@ -284,7 +284,36 @@ func TestPathMTUAndFragments(t *testing.T) {
 	g.Expect(icmp.Seq).To(BeEquivalentTo(1280), "the next hop's MTU (RFC 1191)")
 }
 
+func TestFragmentsInTheWrongOrderPassNAT(t *testing.T) {
+	g := NewWithT(t)
+	f, r := twoSites(t, preset(t, "symmetric"), nil)
+	w, bob := connect(t, f, "alice", "home"), boot(t, f, "bob", "wan")
+	w.knows(addr4(20, 200))
+	b := bob.udp(t, 6000)
+	whole := w.routed(&layers.IPv4{DstIP: addr4(30, 11).AsSlice()}, &layers.UDP{SrcPort: 5000, DstPort: 6000}, gopacket.Payload("sixteen and more bytes, in three pieces"))
+	payload := whole[headerLen+20:]
+	piece := func(id uint16, from, to int) []byte {
+		ip := &layers.IPv4{DstIP: addr4(30, 11).AsSlice(), Id: id, FragOffset: uint16(from / 8)}
+		if to < len(payload) {
+			ip.Flags = layers.IPv4MoreFragments
+		}
+		return w.routed(ip, gopacket.Payload(payload[from:to]))
+	}
+	w.send(piece(7, 32, len(payload)), piece(7, 16, 32), piece(7, 0, 16))
+	text, _ := b.recv()
+	g.Expect(text).To(Equal("sixteen and more bytes, in three pieces"))
+	g.Expect(r.Counters().Dropped).To(BeEmpty())
+	for id := range earlyMost + 5 {
+		w.send(piece(uint16(100+id), 16, 32))
+	}
+	g.Eventually(func() uint64 { return r.Counters().Dropped["fragment without its first"] }).WithTimeout(patience).Should(BeEquivalentTo(5))
+	w.send(piece(100+earlyMost, 32, len(payload)), piece(100+earlyMost, 0, 16))
+	text, _ = b.recv()
+	g.Expect(text).To(Equal("sixteen and more bytes, in three pieces"))
+}
+
 func TestANeighbourThatIsAbsentIsReported(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	f, r := twoSites(t, preset(t, "port-restricted-cone"), nil)
 	w := connect(t, f, "alice", "home")

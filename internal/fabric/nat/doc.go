@@ -13,6 +13,6 @@
 //     the translation where the port is preserved.
 //   - Hairpinning gives the packet the external source address (RFC 4787 REQ-9) and applies the filtering as if it came from
 //     outside.
-//   - Of fragments the first decides; later ones that arrive before it are dropped.
+//   - Of fragments the first decides. Later ones that arrive before it are the caller's to hold.
 //   - Protocols other than TCP, UDP and ICMP are not translated but dropped.
 package nat
