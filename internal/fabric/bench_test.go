@@ -11,16 +11,35 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"ionlab/internal/fabric/impair"
 )
 
 // BenchmarkLink sends frames of 1514 bytes from one guest to another, unix sockets at both ends.
 func BenchmarkLink(b *testing.B) {
-	f := newFabric(b, nil, lan(2))
+	for name, conditions := range map[string]impair.Impairment{
+		"plain": {},
+		"delay": {Delay: 5 * time.Millisecond},
+		"rate":  {RateBits: 50e9},
+		"all":   {Delay: 5 * time.Millisecond, Jitter: time.Millisecond, RateBits: 50e9},
+	} {
+		b.Run(name, func(b *testing.B) { benchmarkLink(b, Conditions{Egress: conditions}) })
+	}
+}
+
+func benchmarkLink(b *testing.B, conditions Conditions) {
+	network := lan(2)
+	network.Hosts[0].Conditions = conditions
+	f := newFabric(b, nil, network)
 	src, dst := connect(b, f, "a", "lan"), connect(b, f, "b", "lan")
 	dst.send(ether(src.mac(), dst.mac(), testType, "learn me"))
 	src.recv()
 	one := onWire(ether(dst.mac(), src.mac(), testType, strings.Repeat("x", 1500)))
 	const burst = 128
+	window := 1000 // Within the receiver's queue.
+	if !conditions.Egress.IsZero() {
+		window = 10000
+	}
 	block := []byte(strings.Repeat(string(one), burst))
 	var got atomic.Int64
 	var reading sync.WaitGroup
@@ -42,7 +61,7 @@ func BenchmarkLink(b *testing.B) {
 	b.ResetTimer()
 	for sent := 0; sent < b.N; sent += burst {
 		n := min(burst, b.N-sent)
-		for int64(sent-1000)*int64(len(one)) > got.Load() { // Within the receiver's queue.
+		for int64(sent-window)*int64(len(one)) > got.Load() { // Within the receiver's queue.
 			<-ticker.C
 		}
 		if _, err := src.conn.Write(block[:n*len(one)]); err != nil {
@@ -64,7 +83,21 @@ func BenchmarkLink(b *testing.B) {
 
 // BenchmarkLatency sends 10 000 frames per second and tells how long they take from socket to socket.
 func BenchmarkLatency(b *testing.B) {
-	f := newFabric(b, nil, lan(2))
+	for name, c := range map[string]Conditions{
+		"plain": {},
+		"10ms":  {Egress: impair.Impairment{Delay: 10 * time.Millisecond}},
+		"5+5ms": {Egress: impair.Impairment{Delay: 5 * time.Millisecond}, Ingress: impair.Impairment{Delay: 5 * time.Millisecond}},
+	} {
+		b.Run(name, func(b *testing.B) { benchmarkLatency(b, c) })
+	}
+}
+
+func benchmarkLatency(b *testing.B, c Conditions) {
+	network := lan(2)
+	network.Hosts[0].Conditions.Egress = c.Egress
+	network.Hosts[1].Conditions.Ingress = c.Ingress
+	asked := c.Egress.Delay + c.Ingress.Delay
+	f := newFabric(b, nil, network)
 	src, dst := connect(b, f, "a", "lan"), connect(b, f, "b", "lan")
 	dst.send(ether(src.mac(), dst.mac(), testType, "learn me"))
 	src.recv()
@@ -77,7 +110,7 @@ func BenchmarkLatency(b *testing.B) {
 			if err != nil {
 				return
 			}
-			took = append(took, time.Since(began)-time.Duration(binary.BigEndian.Uint64(frame[headerLen:])))
+			took = append(took, time.Since(began)-time.Duration(binary.BigEndian.Uint64(frame[headerLen:]))-asked)
 		}
 	})
 	frame := onWire(ether(dst.mac(), src.mac(), testType, strings.Repeat("x", 1500)))
@@ -94,6 +127,7 @@ func BenchmarkLatency(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "us/p50")
 	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "us/p99")
+	b.ReportMetric(float64(took[len(took)*999/1000].Nanoseconds())/1e3, "us/p99.9")
 }
 
 // BenchmarkDial copies through a connection of Dial, to and from a guest's TCP/IP stack.

@@ -43,8 +43,24 @@ func (l *Link) SetConditions(c Conditions) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conditions = c
+	if c != l.conditions {
+		l.apply(c)
+	}
 	return nil
+}
+
+// apply puts valid conditions in force. A direction without impairments passes its lane by.
+func (l *Link) apply(c Conditions) {
+	l.conditions = c
+	for d := range directions {
+		i := c.of(d)
+		l.lanes[d].set(i)
+		if i.IsZero() {
+			l.setStage(d, nil)
+		} else {
+			l.setStage(d, l.lanes[d])
+		}
+	}
 }
 
 // SetUp cuts the link at its owner's end, or joins it again. While it is down nothing passes but the control path; frames

@@ -1,7 +1,11 @@
 package fabric
 
 import (
+	"context"
+	"encoding/binary"
+	"io"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -92,4 +96,258 @@ func TestATapSeesDataAsSentAndAsArrived(t *testing.T) {
 	a.send(ether(broadcast, a.mac(), testType, "unseen"))
 	b.silent()
 	g.Expect(at.list()).To(HaveLen(2))
+}
+
+// number makes frame n from one wire to another.
+func number(to, from *wire, n int) []byte {
+	return ether(to.mac(), from.mac(), testType, string(binary.BigEndian.AppendUint32(nil, uint32(n))))
+}
+
+func numberOf(b []byte) int { return int(binary.BigEndian.Uint32(b[headerLen:])) }
+
+// introduce lets the switch learn where all are.
+func introduce(wires ...*wire) {
+	for _, w := range wires {
+		w.send(ether(broadcast, w.mac(), testType, "hello"))
+		for _, o := range wires {
+			if o != w {
+				o.recv()
+			}
+		}
+	}
+}
+
+func set(t testing.TB, l *Link, c Conditions) {
+	t.Helper()
+	NewWithT(t).Expect(l.SetConditions(c)).To(Succeed())
+}
+
+func TestLossIsThatOfTheSeed(t *testing.T) {
+	g := NewWithT(t)
+	const frames = 300
+	half := impair.Impairment{LossPercent: 50}
+	f := newFabric(t, func(c *Config) { c.Seed = 7 }, lan(2))
+	a, b := connect(t, f, "a", "lan"), connect(t, f, "b", "lan")
+	introduce(a, b)
+	set(t, a.link, Conditions{Egress: half})
+	m := impair.New(impair.Key{Seed: 7, Network: "lan", Owner: "a", Direction: "egress"})
+	m.Set(half)
+	var want []int
+	for n := range frames {
+		a.send(number(b, a, n))
+		if m.Frame(0, 18).Fate == impair.Passed {
+			want = append(want, n)
+		}
+	}
+	var got []int
+	for range want {
+		got = append(got, numberOf(b.recv()))
+	}
+	g.Expect(got).To(Equal(want))
+	g.Expect(a.link.Counters().Dropped).To(Equal(map[Cause]uint64{Lost: uint64(frames - len(want))}))
+	b.silent()
+}
+
+// Each direction of each link has its own conditions, and they add up along the way.
+func TestDirectionsAreApart(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(2))
+	a, b := connect(t, f, "a", "lan"), connect(t, f, "b", "lan")
+	introduce(a, b)
+	set(t, a.link, Conditions{
+		Egress:  impair.Impairment{Delay: 50 * time.Millisecond},
+		Ingress: impair.Impairment{Delay: 5 * time.Millisecond},
+	})
+	set(t, b.link, Conditions{Ingress: impair.Impairment{Delay: 30 * time.Millisecond}})
+	took := func(from, to *wire) time.Duration {
+		var all []time.Duration
+		for n := range 9 {
+			began := time.Now()
+			from.send(number(to, from, n))
+			g.Expect(numberOf(to.recv())).To(Equal(n))
+			all = append(all, time.Since(began))
+		}
+		return slices.Min(all)
+	}
+	g.Expect(took(a, b)).To(And(BeNumerically(">=", 80*time.Millisecond), BeNumerically("<", 90*time.Millisecond)))
+	g.Expect(took(b, a)).To(And(BeNumerically(">=", 5*time.Millisecond), BeNumerically("<", 15*time.Millisecond)))
+}
+
+func TestConditionsChangeAtTheNextFrame(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(2))
+	a, b := connect(t, f, "a", "lan"), connect(t, f, "b", "lan")
+	introduce(a, b)
+	set(t, a.link, Conditions{Egress: impair.Impairment{Delay: 300 * time.Millisecond}})
+	began := time.Now()
+	a.send(number(b, a, 1))
+	g.Eventually(func() uint64 { return a.link.Counters().Egress.Frames }).WithTimeout(patience).Should(BeEquivalentTo(2))
+	set(t, a.link, Conditions{})
+	a.send(number(b, a, 2))
+	g.Expect(numberOf(b.recv())).To(Equal(2))
+	g.Expect(time.Since(began)).To(BeNumerically("<", 300*time.Millisecond))
+	g.Expect(numberOf(b.recv())).To(Equal(1))
+	g.Expect(time.Since(began)).To(BeNumerically(">=", 300*time.Millisecond))
+}
+
+func TestRateLimitsAFlow(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(2))
+	a, b := connect(t, f, "a", "lan"), connect(t, f, "b", "lan")
+	introduce(a, b)
+	const frames, size = 200, 1514
+	set(t, a.link, Conditions{Egress: impair.Impairment{RateBits: 8 * size * 1000, QueueBytes: (frames + 1) * size}})
+	frame := append(number(b, a, 0), make([]byte, size-18)...)
+	for range frames {
+		a.send(frame)
+	}
+	b.recv()
+	began := time.Now()
+	for range frames - 1 {
+		b.recv()
+	}
+	g.Expect(time.Since(began)).To(BeNumerically("~", (frames-1)*time.Millisecond, 15*time.Millisecond))
+	for range 5 * frames {
+		a.send(frame)
+	}
+	g.Eventually(func() uint64 { return a.link.Counters().Egress.Frames }).WithTimeout(patience).Should(BeEquivalentTo(6*frames + 1))
+	g.Expect(a.link.Counters().Dropped[QueueFull]).To(BeNumerically("~", 4*frames, frames/2), "the queue is as long as the first flow")
+}
+
+// Held frames and impaired links take nothing from others: neither their order nor their time.
+func TestFloodedLanesKeepTheOrder(t *testing.T) {
+	const senders, frames = 3, 3000
+	f := newFabric(t, nil, lan(senders+1))
+	b := connect(t, f, "d", "lan")
+	wires := []*wire{b}
+	for i := range senders {
+		wires = append(wires, connect(t, f, string(rune('a'+i)), "lan"))
+	}
+	introduce(wires...)
+	wires = wires[1:]
+	set(t, b.link, Conditions{Ingress: impair.Impairment{Delay: 2 * time.Millisecond, Jitter: 2 * time.Millisecond, RateBits: 2e9}})
+	set(t, wires[0].link, Conditions{Egress: impair.Impairment{Delay: 3 * time.Millisecond, Jitter: 3 * time.Millisecond}})
+	var sending sync.WaitGroup
+	for _, w := range wires {
+		sending.Go(func() {
+			for n := range frames {
+				if _, err := w.conn.Write(onWire(number(b, w, n))); err != nil {
+					t.Error(err)
+				}
+				if n%200 == 199 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+	next := make(map[mac]int)
+	for range senders * frames {
+		frame, err := b.tryRecv(patience)
+		if err != nil {
+			t.Fatalf("after %v: %v; %+v", next, err, b.link.Counters())
+		}
+		src := macOf(frame[6:])
+		if n := numberOf(frame); n != next[src] {
+			t.Fatalf("frame %d of %s where %d was next", n, src, next[src])
+		}
+		next[src]++
+	}
+	sending.Wait()
+}
+
+func TestEveryKindOfFramePassesImpairedLinks(t *testing.T) {
+	network := lan(3)
+	for i := range network.Hosts {
+		c := impair.Impairment{Delay: time.Millisecond, RateBits: 1e9, QueueBytes: 1 << 20}
+		network.Hosts[i].Conditions = Conditions{Egress: c, Ingress: c}
+	}
+	everyKindPasses(t, network)
+}
+
+// The control path works whatever has been done to the data path.
+func TestControlPathSurvivesEverything(t *testing.T) {
+	everywhere := func(f *Fabric, do func(*Link)) {
+		for _, n := range f.Networks() {
+			for _, l := range n.Links() {
+				do(l)
+			}
+		}
+	}
+	for name, cut := range map[string]func(t *testing.T, f *Fabric){
+		"loss": func(t *testing.T, f *Fabric) {
+			all := impair.Impairment{LossPercent: 100}
+			everywhere(f, func(l *Link) { set(t, l, Conditions{Egress: all, Ingress: all}) })
+		},
+		"slow and far": func(t *testing.T, f *Fabric) {
+			all := impair.Impairment{Delay: time.Hour, RateBits: 1}
+			everywhere(f, func(l *Link) { set(t, l, Conditions{Egress: all, Ingress: all}) })
+		},
+		"down": func(_ *testing.T, f *Fabric) { everywhere(f, func(l *Link) { l.SetUp(false) }) },
+		"partition": func(t *testing.T, f *Fabric) {
+			for _, pair := range [][2]string{{"a", "b"}, {"b", "a"}} {
+				NewWithT(t).Expect(f.Block(pair[0], pair[1])).To(Succeed())
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			f := newFabric(t, nil, lan(2))
+			a, b := boot(t, f, "a", "lan"), boot(t, f, "b", "lan")
+			echo(t, a.listen(t, 22))
+			cut(t, f)
+			conn, err := f.Dial(within(t), "a", 22)
+			g.Expect(err).NotTo(HaveOccurred())
+			roundTrip(t, conn, strings.Repeat("still here ", 20000))
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			_, err = b.dial(ctx, "10.20.0.11:22")
+			g.Expect(err).To(HaveOccurred(), "the data path is cut")
+		})
+	}
+}
+
+// A partition that is made and healed is only silence to a connection.
+func TestATCPConnectionSurvivesAPartition(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(2))
+	a, b := boot(t, f, "a", "lan"), boot(t, f, "b", "lan")
+	echo(t, a.listen(t, 80))
+	conn, err := b.dial(within(t), "10.20.0.11:80")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(f.Block("a", "b")).To(Succeed())
+	_, err = io.WriteString(conn, "into the dark, ")
+	g.Expect(err).NotTo(HaveOccurred())
+	link, _ := f.Link("b", "lan")
+	g.Eventually(func() uint64 { return link.Counters().Dropped[Partitioned] }).WithTimeout(patience).Should(BeNumerically(">", 0))
+	g.Expect(f.Unblock("a", "b")).To(Succeed())
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(conn, "and back")
+	g.Expect(err).NotTo(HaveOccurred())
+	back := make([]byte, len("into the dark, and back"))
+	_, err = io.ReadFull(conn, back)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(back)).To(Equal("into the dark, and back"))
+	_ = conn.Close()
+}
+
+func TestCloseGivesUpWhatIsHeld(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(2))
+	a, b := connect(t, f, "a", "lan"), connect(t, f, "b", "lan")
+	introduce(a, b)
+	for _, w := range []*wire{a, b} {
+		set(t, w.link, Conditions{Egress: impair.Impairment{Delay: time.Hour}, Ingress: impair.Impairment{Delay: time.Hour}})
+		for n := range 100 {
+			w.send(number(a, w, n), ether(broadcast, w.mac(), testType, "all"))
+		}
+	}
+	g.Eventually(func() uint64 { return b.link.Counters().Egress.Frames }).WithTimeout(patience).Should(BeEquivalentTo(201))
+	g.Expect(a.link.lanes[Egress].head.Load()).To(BeNumerically("<", never))
+	g.Expect(f.Close()).To(Succeed())
+	for _, w := range []*wire{a, b} {
+		for _, l := range w.link.lanes {
+			g.Expect(l.line.n + len(l.line.early)).To(BeZero())
+			g.Expect(l.line.memory).To(BeZero())
+		}
+	}
 }

@@ -18,9 +18,12 @@ type Fabric struct {
 	networks []*Network
 	byName   map[string]*Network
 	routers  []*Router
+	pool     *framePool
 	parts    *partitions
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	// scheduler is nil where it could not be made.
+	scheduler *scheduler
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
 
 	mu       sync.Mutex
 	closed   bool
@@ -38,7 +41,7 @@ func New(cfg Config) (*Fabric, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // A lab's own life begins here.
-	f := &Fabric{byName: make(map[string]*Network), parts: newPartitions(), cancel: cancel, forwards: make(map[*Forward]struct{})}
+	f := &Fabric{byName: make(map[string]*Network), pool: new(framePool), parts: newPartitions(), cancel: cancel, forwards: make(map[*Forward]struct{})}
 	if err := f.build(ctx, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("build the fabric: %w", err), f.Close())
 	}
@@ -49,9 +52,14 @@ func (f *Fabric) build(ctx context.Context, cfg Config) error {
 	if err := makeDir(cfg.Dir, cfg.Owner); err != nil {
 		return err
 	}
-	pool, sockets := new(framePool), 0
+	alarm, err := newTimer()
+	if err != nil {
+		return err
+	}
+	f.scheduler = newScheduler(cfg.Clock, alarm)
+	sockets := 0
 	for _, nc := range cfg.Networks {
-		n, err := newNetwork(cfg, nc, f.parts, pool, sockets)
+		n, err := newNetwork(f, cfg, nc, sockets)
 		if err != nil {
 			return err
 		}
@@ -59,9 +67,10 @@ func (f *Fabric) build(ctx context.Context, cfg Config) error {
 		f.networks = append(f.networks, n)
 		f.byName[n.name] = n
 	}
-	if err := f.addRouters(cfg, pool); err != nil {
+	if err := f.addRouters(cfg, f.pool); err != nil {
 		return err
 	}
+	f.running.Go(f.scheduler.run)
 	for _, n := range f.networks {
 		if err := n.start(ctx, cfg, &f.running); err != nil {
 			return fmt.Errorf("network %q: %w", n.name, err)
@@ -198,12 +207,18 @@ func (f *Fabric) close() error {
 	for _, n := range f.networks {
 		errs = append(errs, n.close())
 	}
+	if f.scheduler != nil {
+		errs = append(errs, f.scheduler.stop())
+	}
 	f.running.Wait()
 	for _, r := range f.routers {
 		r.close()
 	}
 	for _, n := range f.networks {
 		n.destroy()
+	}
+	if f.scheduler != nil {
+		f.scheduler.empty()
 	}
 	return errors.Join(errs...)
 }

@@ -20,7 +20,9 @@ type frame struct {
 	class int
 	// origin is the number of the node or router that sent the frame first; routers hand it on. 0 is the fabric itself.
 	origin uint16
-	buf    []byte
+	// at is when the frame was due on the last lane that held it, by the scheduler's clock; 0 where none did.
+	at  int64
+	buf []byte
 }
 
 // wire is what goes over a stream socket: the prefix and the frame.
@@ -122,7 +124,7 @@ func (f *frame) reset(class, n int) *frame {
 		f = &frame{class: class, buf: make([]byte, frameClasses[class].size)}
 	}
 	f.refs.Store(1)
-	f.origin = 0
+	f.origin, f.at = 0, 0
 	f.buf = f.buf[:prefixLen+n]
 	binary.BigEndian.PutUint32(f.buf, uint32(n))
 	return f

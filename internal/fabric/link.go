@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"ionlab/internal/fabric/impair"
 )
 
 // Link is one node's, or one router's, port on one network: counters, conditions and what else happens to frames between
@@ -27,6 +29,7 @@ type Link struct {
 	down   atomic.Bool
 	stages [directions]atomic.Pointer[stageBox]
 	next   [directions]func([]*frame) // enter and leave: where a stage sends what it lets pass
+	lanes  [directions]*lane          // the stages that do what conditions say
 	counts counters
 
 	mu         sync.Mutex
@@ -65,10 +68,15 @@ type linkConfig struct {
 // addLink plugs a link into the network, which must not have been started. Who asks for it puts a receiver behind it.
 func (n *Network) addLink(c linkConfig) *Link {
 	l := &Link{
-		owner: c.owner, origin: c.origin, addr: c.addr, hw: c.hw, conditions: c.conditions,
+		owner: c.owner, origin: c.origin, addr: c.addr, hw: c.hw,
 		network: n.name, sw: n.sw, control: n.controlPath, parts: n.parts, log: n.log,
 	}
 	l.next = [directions]func([]*frame){Egress: l.enter, Ingress: l.leave}
+	for d := range directions {
+		key := impair.Key{Seed: n.seed, Network: l.network, Owner: l.owner, Direction: d.String()}
+		l.lanes[d] = newLane(l, d, key, n.scheduler)
+	}
+	l.apply(c.conditions)
 	l.index = n.sw.add(l)
 	l.watch = n.taps.watch(len(n.ordered))
 	l.setTap(l.watch)

@@ -148,7 +148,7 @@ type eatAll struct {
 	eaten atomic.Int64
 }
 
-func (e *eatAll) accept(batch []*frame, _ func([]*frame)) {
+func (e *eatAll) accept(batch []*frame) {
 	e.eaten.Add(int64(len(batch)))
 	e.pool.release(batch)
 }

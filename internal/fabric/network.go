@@ -19,6 +19,8 @@ type Network struct {
 	log         *slog.Logger
 	sw          *vswitch
 	parts       *partitions
+	scheduler   *scheduler
+	seed        uint64
 	controlPath controlPath
 	links       map[string]*Link
 	ordered     []*Link
@@ -46,10 +48,10 @@ func (n *Network) Link(owner string) (*Link, error) {
 }
 
 // newNetwork builds a network that is not yet listening. Sockets are numbered from first.
-func newNetwork(cfg Config, nc NetworkConfig, parts *partitions, pool *framePool, first int) (*Network, error) {
+func newNetwork(f *Fabric, cfg Config, nc NetworkConfig, first int) (*Network, error) {
 	n := &Network{
-		cfg: nc, name: nc.Name, log: cfg.Log, parts: parts,
-		sw:    newSwitch(pool, cfg.Clock),
+		cfg: nc, name: nc.Name, log: cfg.Log, parts: f.parts, scheduler: f.scheduler, seed: cfg.Seed,
+		sw:    newSwitch(f.pool, cfg.Clock),
 		links: make(map[string]*Link, len(nc.Hosts)),
 	}
 	n.taps = newTaps(n.sw.pool, n.sw.clock)
@@ -60,7 +62,7 @@ func newNetwork(cfg Config, nc NetworkConfig, parts *partitions, pool *framePool
 			return nil, fmt.Errorf("socket path %s has %d bytes, at most %d are possible: choose a shorter folder", path, len(path), maxSocket)
 		}
 		newSocket(n.addLink(linkConfig{
-			owner: h.Node, origin: parts.member(h.Node), addr: h.Addr, hw: macOf(h.MAC), conditions: h.Conditions,
+			owner: h.Node, origin: f.parts.member(h.Node), addr: h.Addr, hw: macOf(h.MAC), conditions: h.Conditions,
 		}), path)
 	}
 	var err error

@@ -36,7 +36,7 @@ func (s *sender) send(batch []*frame) {
 // pass sends data frames through the direction's stage, if there is one.
 func (l *Link) pass(d Direction, batch []*frame) {
 	if box := l.stages[d].Load(); box != nil {
-		box.accept(batch, l.next[d])
+		box.accept(batch)
 		return
 	}
 	l.next[d](batch)

@@ -3,10 +3,9 @@ package fabric
 // stage is what a link's frames pass in one direction, between its port and the switch: where delay, loss and the other
 // impairments sit. A direction without one costs nothing.
 type stage interface {
-	// accept takes over the references of batch, but not the slice. It hands those frames on that survive, now or later,
-	// in the order and number it likes, by calling next, which in turn takes over references. It never waits. It may be
-	// called concurrently, and so may next.
-	accept(batch []*frame, next func(batch []*frame))
+	// accept takes over the references of batch, but not the slice, which it does not change. It hands those frames on that
+	// survive, now or later, in the order and number it likes. It never waits. It may be called concurrently.
+	accept(batch []*frame)
 }
 
 // stageBox lets a stage be swapped atomically while frames pass.

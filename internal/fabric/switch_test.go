@@ -35,14 +35,18 @@ func TestSwitchFloodsUntilItHasLearned(t *testing.T) {
 	a.silent()
 }
 
-func TestSwitchPassesEveryKindOfFrame(t *testing.T) {
-	f := newFabric(t, nil, lan(3))
+func TestSwitchPassesEveryKindOfFrame(t *testing.T) { everyKindPasses(t, lan(3)) }
+
+// everyKindPasses sends from one of three guests to the others what Ethernet can carry.
+func everyKindPasses(t *testing.T, network NetworkConfig) {
+	f := newFabric(t, nil, network)
 	a, b, c := connect(t, f, "a", "lan"), connect(t, f, "b", "lan"), connect(t, f, "c", "lan")
 	for _, test := range []struct {
 		name  string
 		frame []byte
 	}{
 		{"broadcast", ether(broadcast, a.mac(), testType, "all")},
+		{"IPv6 link-local", ether(b.mac(), a.mac(), 0x86dd, strings.Repeat("6", 60))},
 		{"IPv6 multicast", ether(macOf([]byte{0x33, 0x33, 0, 0, 0, 0xfb}), a.mac(), 0x86dd, strings.Repeat("m", 60))},
 		{"IPv4 multicast", ether(macOf([]byte{0x01, 0, 0x5e, 0, 0, 0xfb}), a.mac(), 0x0800, strings.Repeat("m", 60))},
 		{"VLAN tag", ether(broadcast, a.mac(), 0x8100, "\x00\x2a\x08\x00"+strings.Repeat("v", 42))},
@@ -157,4 +161,28 @@ func TestTableIsBounded(t *testing.T) {
 	_, ok = table.lookup(1, clock.now())
 	g.Expect(ok).To(BeTrue(), "endpoints of the fabric stay")
 	g.Expect(table.learn(1, 2, clock.now())).To(BeFalse(), "and do not move")
+}
+
+// A guest that invents source addresses fills its own share of the table and disturbs nobody.
+func TestAFloodOfSourcesIsBounded(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(3))
+	a, b, c := connect(t, f, "a", "lan"), connect(t, f, "b", "lan"), connect(t, f, "c", "lan")
+	n, _ := f.Network("lan")
+	const frames = 50_000
+	for i := range frames / 100 {
+		var block []byte
+		for j := range 100 {
+			block = append(block, onWire(ether(macFor("lan", controlRole), mac(0x0a0000000000+i*100+j), testType, ""))...)
+		}
+		_, err := a.conn.Write(block)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Eventually(func() uint64 { return a.link.Counters().ControlEgress.Frames }).WithTimeout(patience).Should(BeEquivalentTo(frames))
+	g.Expect(n.sw.table.size()).To(BeNumerically("<=", tablePerPort+2))
+	b.send(ether(broadcast, b.mac(), testType, "known"))
+	c.recv()
+	c.send(ether(b.mac(), c.mac(), testType, "found"))
+	g.Expect(string(b.recv()[headerLen:])).To(Equal("found"))
+	g.Expect(n.sw.table.size()).To(BeNumerically("<=", tablePerPort+4))
 }
