@@ -348,8 +348,15 @@ func TestCloseGivesUpWhatIsHeld(t *testing.T) {
 			w.send(number(a, w, n), ether(broadcast, w.mac(), testType, "all"))
 		}
 	}
-	g.Eventually(func() uint64 { return b.link.Counters().Egress.Frames }).WithTimeout(patience).Should(BeEquivalentTo(201))
-	g.Expect(a.link.lanes[Egress].head.Load()).To(BeNumerically("<", never))
+	held := func() (n int) {
+		for _, l := range []*lane{a.link.lanes[Egress], b.link.lanes[Egress]} {
+			l.mu.Lock()
+			n += l.line.n
+			l.mu.Unlock()
+		}
+		return n
+	}
+	g.Eventually(held).WithTimeout(patience).Should(Equal(400))
 	g.Expect(f.Close()).To(Succeed())
 	for _, w := range []*wire{a, b} {
 		for _, l := range w.link.lanes {

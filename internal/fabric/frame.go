@@ -20,7 +20,7 @@ type frame struct {
 	class int
 	// origin is the number of the node or router that sent the frame first; routers hand it on. 0 is the fabric itself.
 	origin uint16
-	// at is when the frame was due on the last lane that held it, by the scheduler's clock; 0 where none did.
+	// at is when the frame was due on its egress lane, by the scheduler's clock; 0 where none held it.
 	at  int64
 	buf []byte
 }

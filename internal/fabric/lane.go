@@ -20,7 +20,8 @@ type lane struct {
 	pool      *framePool
 	scheduler *scheduler
 	next      func([]*frame)
-	// stamps tells that frames are nobody else's here, so that the time at which they were due can be noted in them.
+	// stamps is set in the direction of egress, where frames are nobody else's, so that when they were due can be noted in
+	// them for the ingress lane.
 	stamps bool
 	// head is when the next frame is due; never while somebody delivers.
 	head atomic.Int64
@@ -79,9 +80,9 @@ func (t *tally) addTo(c *counters) {
 
 // judge holds a frame until it is due, or drops it. It is called with the lock held.
 func (a *lane) judge(f *frame, now int64, t *tally) {
-	// A frame that was due earlier than it was delivered is not to be late a second time.
-	if f.at > 0 && f.at < now {
-		now = f.at
+	// A frame that its egress lane delivered late is not to be late a second time.
+	if !a.stamps && f.at > 0 {
+		now = min(now, f.at)
 	}
 	v := a.model.Frame(time.Duration(now), f.len())
 	switch v.Fate {

@@ -30,11 +30,11 @@ type rig struct {
 	pool      *framePool
 	link      *Link // whose counters count
 	first     *lane
-	got       []arrival
+	got       []arrivedFrame
 	late      time.Duration // by which each alarm rings too late
 }
 
-type arrival struct {
+type arrivedFrame struct {
 	number uint32
 	at     time.Duration // since the rig began
 	whole  bool          // its number has not been hit
@@ -62,7 +62,7 @@ func (r *rig) arrive(batch []*frame) {
 	for _, f := range batch {
 		b := f.bytes()
 		number := binary.BigEndian.Uint32(b[headerLen:])
-		r.got = append(r.got, arrival{number, time.Duration(r.clock.ns.Load()), number == binary.BigEndian.Uint32(b[len(b)-4:])})
+		r.got = append(r.got, arrivedFrame{number, time.Duration(r.clock.ns.Load()), number == binary.BigEndian.Uint32(b[len(b)-4:])})
 	}
 	r.pool.release(batch)
 }
@@ -211,7 +211,7 @@ func TestFramesUnderWayKeepTheirTime(t *testing.T) {
 	r.first.set(impair.Impairment{})
 	r.send(3, 60)
 	r.until(time.Second)
-	for i, want := range []arrival{
+	for i, want := range []arrivedFrame{
 		{3, 10 * time.Millisecond, true}, {1, 15 * time.Millisecond, true}, {0, 100 * time.Millisecond, true}, {2, 510 * time.Millisecond, true},
 	} {
 		g.Expect(r.got[i].number).To(Equal(want.number))
