@@ -3,7 +3,8 @@
 # Settings, each from the command line or the environment:
 #   IMAGE=debian-12   the image that the suites boot
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default
-#   LABELS=...        Ginkgo label filter; without RUSTDESK_DEB, specs labelled needs:rustdesk are left out
+#   LABELS=...        Ginkgo label filter; specs labelled large (ten machines) are left out, and without RUSTDESK_DEB
+#                     those labelled needs:rustdesk
 #   SUITES=./suites/  which suites (make suites SUITES=./suites/lab/)
 #   GINKGO_FLAGS=...  added to Ginkgo's command line (GINKGO_FLAGS='-v --focus=reboot')
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
@@ -12,7 +13,7 @@ IMAGE        ?= debian-12
 PROCS        ?= $(shell n=$$(nproc); echo $$(( n > 3 ? n / 2 : 1 )))
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 70m
-LABELS       ?= $(if $(RUSTDESK_DEB),,!needs:rustdesk)
+LABELS       ?= !large$(if $(RUSTDESK_DEB),, && !needs:rustdesk)
 OUT          := $(CURDIR)/out
 
 # The binding loads libvirt at run time with this tag, so what has it builds without libvirt's headers.

@@ -18,32 +18,27 @@ func (c *Client) feed(ctx context.Context, cmd Cmd, content bulk) (*Result, erro
 	if err != nil {
 		return bySSH()
 	}
-	defer d.Close() //nolint:errcheck // its work is done, and the digest was compared.
+	defer d.Close() // Its work is done, and the digest was compared.
 	wrapped, err := d.through(cmd, connectOut)
 	if err != nil {
 		return nil, err
 	}
-	sent := make(chan error, 1)
-	c.wg.Go(func() {
-		err := d.send(content.Reader)
-		sent <- err
-		if err != nil {
-			_ = d.Close() // The guest would wait for the rest.
-		}
+	sent := c.move(func() error { return d.send(content.Reader) }, func() {
+		_ = d.Close() // The guest would wait for the rest.
 	})
 	res, err := c.runWith(ctx, wrapped, nil)
 	if err == nil && res.code == notDirect {
 		_ = d.Close()
-		<-sent // It has read nothing: nobody connected.
+		<-sent.done // It has read nothing: nobody connected.
 		c.setDirect(true, false)
 		return bySSH()
 	}
 	// What went wrong with the content explains what the guest then says. A content that is still being read has nothing
 	// to explain.
 	select {
-	case contentErr := <-sent:
-		if contentErr != nil {
-			return nil, contentErr
+	case <-sent.done:
+		if sent.err != nil {
+			return nil, sent.err
 		}
 	default:
 	}
@@ -63,35 +58,53 @@ func (c *Client) drawn(ctx context.Context, cmd Cmd, out io.Writer) (*Result, er
 	if err != nil {
 		return bySSH()
 	}
-	defer d.Close() //nolint:errcheck // its work is done.
+	defer d.Close() // Its work is done.
 	wrapped, err := d.through(cmd, connectIn)
 	if err != nil {
 		return nil, err
 	}
-	received := make(chan error, 1)
-	c.wg.Go(func() { received <- d.receive(out) })
+	received := c.move(func() error { return d.receive(out) }, func() {})
 	res, err := c.runWith(ctx, wrapped, nil)
 	if err == nil && res.code == notDirect {
 		_ = d.Close()
-		<-received
+		<-received.done
 		c.setDirect(true, false)
 		return bySSH()
 	}
 	if err != nil {
 		_ = d.Close()
-		<-received
+		<-received.done
 		return nil, err
 	}
 	// The script has connected, so that this ends with what it wrote.
 	select {
-	case err = <-received:
+	case <-received.done:
 	case <-ctx.Done():
 		_ = d.Close()
-		<-received
-		err = context.Cause(ctx)
+		<-received.done
+		return nil, context.Cause(ctx)
 	}
-	if err != nil {
-		return nil, err
+	if received.err != nil {
+		return nil, received.err
 	}
 	return res, nil
+}
+
+// moving is a copy under way.
+type moving struct {
+	done chan struct{}
+	err  error // valid when done is closed
+}
+
+// move copies in the background; failed is called after done is closed, when there was an error.
+func (c *Client) move(do func() error, failed func()) *moving {
+	m := &moving{done: make(chan struct{})}
+	c.wg.Go(func() {
+		m.err = do()
+		close(m.done)
+		if m.err != nil {
+			failed()
+		}
+	})
+	return m
 }
