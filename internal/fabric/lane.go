@@ -16,6 +16,7 @@ const laneMemory = 64 << 20
 // a stage. Whoever finds frames due delivers them, the sender of later ones or the scheduler, one of them at a time, so
 // that frames keep their order.
 type lane struct {
+	key       impair.Key
 	counts    *counters
 	pool      *framePool
 	scheduler *scheduler
@@ -36,7 +37,7 @@ type lane struct {
 
 func newLane(l *Link, d Direction, key impair.Key, s *scheduler) *lane {
 	a := &lane{
-		counts: &l.counts, pool: l.sw.pool, scheduler: s, next: l.next[d], stamps: d == Egress, model: impair.New(key),
+		key: key, counts: &l.counts, pool: l.sw.pool, scheduler: s, next: l.next[d], stamps: d == Egress, model: impair.New(key),
 		due: make([]held, 0, maxBatch), out: make([]*frame, 0, maxBatch),
 	}
 	a.head.Store(never)

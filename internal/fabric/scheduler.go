@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,12 +17,12 @@ type scheduler struct {
 	clock func() time.Time
 	epoch time.Time
 	alarm alarm
-	lanes []*lane // complete before run
 
-	armed atomic.Int64 // what the alarm is set to, or never
-	rest  atomic.Int64 // no round before this
+	lanes atomic.Pointer[[]*lane] // never changed, but replaced
+	armed atomic.Int64            // what the alarm is set to, or never
+	rest  atomic.Int64            // no round before this
 
-	mu sync.Mutex // for setting the alarm
+	mu sync.Mutex // for setting the alarm, and for lanes
 }
 
 // alarm wakes the scheduler's goroutine.
@@ -37,13 +38,28 @@ func newScheduler(clock func() time.Time, a alarm) *scheduler {
 	// Times are never 0: that is how a frame without one is told.
 	s := &scheduler{clock: clock, epoch: clock().Add(-time.Second), alarm: a}
 	s.armed.Store(never)
+	s.lanes.Store(new([]*lane))
 	return s
 }
 
 // now is nanoseconds since a moment before the first frame.
 func (s *scheduler) now() int64 { return int64(s.clock().Sub(s.epoch)) }
 
-func (s *scheduler) add(a *lane) { s.lanes = append(s.lanes, a) }
+// add takes a lane into the rounds.
+func (s *scheduler) add(a *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lanes := append(slices.Clone(*s.lanes.Load()), a)
+	s.lanes.Store(&lanes)
+}
+
+// remove leaves a lane out of the rounds to come; one may still be at it.
+func (s *scheduler) remove(a *lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lanes := slices.DeleteFunc(slices.Clone(*s.lanes.Load()), func(other *lane) bool { return other == a })
+	s.lanes.Store(&lanes)
+}
 
 // wakeAt sees to it that there is a round at that time, or soon after.
 func (s *scheduler) wakeAt(at int64) {
@@ -71,7 +87,7 @@ func (s *scheduler) round() {
 	s.armed.Store(never)
 	s.mu.Unlock()
 	next, now := int64(never), s.now()
-	for _, a := range s.lanes {
+	for _, a := range *s.lanes.Load() {
 		if a.head.Load() <= now {
 			a.flush(now)
 		}
@@ -86,7 +102,7 @@ func (s *scheduler) stop() error { return s.alarm.close() }
 
 // empty gives up what is held, when nothing moves any more.
 func (s *scheduler) empty() {
-	for _, a := range s.lanes {
+	for _, a := range *s.lanes.Load() {
 		a.empty()
 	}
 }
