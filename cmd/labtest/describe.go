@@ -11,7 +11,7 @@ func (s *session) describe() error {
 	id, nodes := s.lab.ID(), s.lab.Nodes()
 	var out strings.Builder
 	fmt.Fprintf(&out, "lab %s (%s) is up after %s\n", id, s.lab.Topology().Metadata.Name, elapsed(s.lab.Took()))
-	s.keep(func() { fmt.Fprintf(&out, "%s\n\n", s.accel) })
+	s.keep(func() { fmt.Fprintf(&out, "%s\nimpairment seed %d\n\n", s.accel, s.lab.Seed()) })
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NODE\tADDRESSES")
 	for _, node := range nodes {

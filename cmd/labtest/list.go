@@ -18,13 +18,14 @@ import (
 // labJSON is a lab in the output of `labtest list --json`, which is an array of them, and of `labtest status --json`.
 // Fields may be added, never renamed or removed.
 type labJSON struct {
-	ID        string     `json:"id"`
-	Topology  string     `json:"topology"`   // name of the topology; empty while the lab has no domain
-	Owner     string     `json:"owner"`      // in words; empty while the lab has no domain
-	SSHConfig string     `json:"ssh_config"` // path, for ssh -F
-	Libvirt   string     `json:"libvirt"`    // URI, for virsh -c
-	Nodes     []nodeJSON `json:"nodes"`
-	Error     string     `json:"error,omitempty"` // why the rest is missing, where the lab's libvirt did not answer
+	ID        string        `json:"id"`
+	Topology  string        `json:"topology"`   // name of the topology; empty while the lab has no domain
+	Owner     string        `json:"owner"`      // in words; empty while the lab has no domain
+	SSHConfig string        `json:"ssh_config"` // path, for ssh -F
+	Libvirt   string        `json:"libvirt"`    // URI, for virsh -c
+	Nodes     []nodeJSON    `json:"nodes"`
+	Network   *lab.NetState `json:"network,omitempty"` // of `labtest status` alone
+	Error     string        `json:"error,omitempty"`   // why the rest is missing, where the lab's libvirt did not answer
 }
 
 // nodeJSON is a node in labJSON.

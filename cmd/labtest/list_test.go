@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
 
+	"ionlab/internal/lab"
 	"ionlab/internal/virt"
 )
 
@@ -82,6 +84,35 @@ func TestJSONIsStable(t *testing.T) {
 		"ssh_config": "` + s.dirs.Run + `/aacc22/ssh_config",
 		"libvirt": "qemu+unix:///session?socket=` + s.dirs.Run + `/aacc22/v/libvirt/libvirt-sock",
 		"nodes": [{"name": "desk", "state": "no domain", "addresses": {}}]}`))
+}
+
+func TestStatusShowsWhatIsSpecialAboutTheNetworks(t *testing.T) {
+	g := NewWithT(t)
+	var out strings.Builder
+	g.Expect(writeNetwork(&out, lab.NetState{Links: []lab.LinkState{{Owner: "bob", Network: "lan", Up: true, Egress: "none", Ingress: "none"}}})).To(Succeed())
+	g.Expect(out.String()).To(BeEmpty(), "nothing is")
+	g.Expect(writeNetwork(&out, lab.NetState{
+		Seed: 42,
+		Links: []lab.LinkState{
+			{Owner: "alice", Network: "wan", Up: true, Egress: "delay 5ms", Ingress: "delay 5ms", Dropped: map[string]uint64{"lost": 3, "link down": 4}},
+			{Owner: "bob", Network: "lan", Up: true, Egress: "none", Ingress: "none"},
+			{Owner: "bob", Network: "wan", Egress: "none", Ingress: "loss 1 %"},
+		},
+		Cuts:    [][2]string{{"alice", "bob"}},
+		Routers: []lab.RouterState{{Name: "gw", Inside: "lan 10.0.0.2", Outside: "wan 10.1.0.2", NAT: "symmetric", Firewall: "none", Mappings: []string{"a", "b"}}},
+	})).To(Succeed())
+	g.Expect(out.String()).To(Equal(`
+impairment seed 42
+
+LINK       STATE                                LOST
+alice@wan  delay 5ms                            7
+bob@wan    down; egress none; ingress loss 1 %  0
+
+partition: nothing of alice reaches bob
+
+ROUTER  INSIDE        OUTSIDE       NAT        FIREWALL  MAPPINGS
+gw      lan 10.0.0.2  wan 10.1.0.2  symmetric  none      2
+`))
 }
 
 func TestListShowsALabThatDoesNotAnswer(t *testing.T) {

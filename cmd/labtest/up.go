@@ -68,6 +68,7 @@ func (a *app) up(ctx context.Context, file, artifacts string) error {
 	defer func() { _ = s.progress.Close() }()
 	s.lab, err = lab.New(lab.Config{
 		Topology: topo, Dirs: dirs, Log: a.log, Host: machine, Owner: owner(), Progress: s.event,
+		Capture: s.keepCapture,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"ionlab/internal/doctor"
+	"ionlab/internal/image"
 	"ionlab/internal/lab"
 )
 
@@ -35,6 +37,40 @@ func TestUpThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
 	g.Expect(filepath.Glob(filepath.Join(evidence, "pair", "start", "lab.json"))).To(HaveLen(1))
 	g.Expect(filepath.Glob(filepath.Join(s.dirs.Run, "[0-9a-f]*"))).To(BeEmpty())
 	g.Expect(filepath.Glob(filepath.Join(s.dirs.State, "*"))).To(BeEmpty())
+}
+
+// wiredHost is a host on which a lab gets as far as its networks.
+type wiredHost struct{ fakeHost }
+
+func (wiredHost) Image(context.Context, image.Request, func(image.Event)) (*image.Image, error) {
+	return &image.Image{Disk: "/dev/null", Format: "raw"}, nil
+}
+
+func (wiredHost) Hypervisor(context.Context, string, *lab.Account) (lab.Hypervisor, error) {
+	return noMachines{}, nil
+}
+
+func (wiredHost) Overlay(context.Context, string, string, string, int64) error {
+	return errors.New("the disk is full")
+}
+
+type noMachines struct{ lab.Hypervisor }
+
+func (noMachines) Close() error { return nil }
+
+func TestUpKeepsTheCapturesOfTheTopology(t *testing.T) {
+	g := NewWithT(t)
+	s := newSetting(t)
+	s.app.machine = func(lab.Dirs) (lab.Host, error) { return wiredHost{}, nil }
+	file := filepath.Join(t.TempDir(), "pair.yaml")
+	g.Expect(os.WriteFile(file, []byte("captures: [{network: lan}]\nnodes: [{name: alice, memory_mb: 128}]\n"), 0o600)).To(Succeed())
+	evidence := t.TempDir()
+	got := s.run(t.Context(), "up", "--artifacts", evidence, file)
+	path := filepath.Join(evidence, "pair", "captures", "lan.pcapng")
+	g.Expect(got.err).To(ContainSubstring("capture of lan: " + path))
+	data, err := os.ReadFile(path)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(data)).To(And(HavePrefix("\x0a\x0d\x0d\x0a"), ContainSubstring("alice@lan")))
 }
 
 func TestUpIsCalledOffByItsContext(t *testing.T) {

@@ -47,11 +47,6 @@ func (a *app) validate(files []string) error {
 			fmt.Fprintln(a.err, err)
 			continue
 		}
-		if err := topo.Unsupported(); err != nil {
-			fmt.Fprintln(a.err, err)
-			fmt.Fprintf(a.out, "%s: ok (%s), but not supported yet: `labtest up` will refuse it\n", file, counts(topo))
-			continue
-		}
 		fmt.Fprintf(a.out, "%s: ok (%s)\n", file, counts(topo))
 	}
 	if invalid > 0 {
@@ -73,7 +68,11 @@ func check(file string, host topology.Host) (*topology.Topology, error) {
 }
 
 func counts(t *topology.Topology) string {
-	return plural(len(t.Nodes), "node") + ", " + plural(len(t.Networks), "network")
+	text := plural(len(t.Nodes), "node") + ", " + plural(len(t.Networks), "network")
+	if len(t.Routers) > 0 {
+		text += ", " + plural(len(t.Routers), "router")
+	}
+	return text
 }
 
 func plural(n int, word string) string {

@@ -17,7 +17,8 @@ func TestValidate(t *testing.T) {
 		return path
 	}
 	good := write("good.yaml", "nodes: [{name: a}, {name: b}]\n")
-	later := write("later.yaml", "network: {name: lan, subnet: 10.1.0.0/24, preset: broadband}\nnodes: [{name: a}]\n")
+	routed := write("routed.yaml", "networks: [{name: lan, subnet: 10.1.0.0/24, preset: broadband}, {name: wan, subnet: 10.2.0.0/24}]\n"+
+		"routers: [{name: gw, inside: lan, outside: wan}]\nnodes: [{name: a, networks: [lan]}]\n")
 	typo := write("typo.yaml", "nodes: [{name: a, imgae: debian-12}]\n")
 	unknown := write("unknown.yaml", "nodes: [{name: a, image: debain-12}]\n")
 	source := write("source.yaml", "nodes: [{name: a, deploy: [{src: ./nothing, dest: /x}]}]\n")
@@ -28,13 +29,10 @@ func TestValidate(t *testing.T) {
 		got := newSetting(t).run(t.Context(), "validate", good)
 		g.Expect(got).To(Equal(result{0, good + ": ok (2 nodes, 1 network)\n", ""}))
 	})
-	t.Run("what comes later", func(t *testing.T) {
+	t.Run("one with a router", func(t *testing.T) {
 		g := NewWithT(t)
-		got := newSetting(t).run(t.Context(), "validate", later)
-		g.Expect(got.status).To(Equal(0))
-		g.Expect(got.out).To(Equal(later + ": ok (1 node, 1 network), but not supported yet: `labtest up` will refuse it\n"))
-		g.Expect(got.err).To(ContainSubstring("later.yaml:1:"))
-		g.Expect(got.err).To(ContainSubstring("not supported yet"))
+		got := newSetting(t).run(t.Context(), "validate", routed)
+		g.Expect(got).To(Equal(result{0, routed + ": ok (1 node, 2 networks, 1 router)\n", ""}))
 	})
 	t.Run("every file is checked", func(t *testing.T) {
 		g := NewWithT(t)

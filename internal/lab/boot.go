@@ -104,7 +104,7 @@ func (n *Node) seedConfig() seed.Config {
 
 func (n *Node) interfaces() []seed.Interface {
 	var out []seed.Interface
-	for i, link := range n.spec.Links {
+	for _, link := range n.spec.Links {
 		network, ok := n.lab.topo.Network(link.Network)
 		if !ok {
 			continue // the topology was checked
@@ -112,8 +112,9 @@ func (n *Node) interfaces() []seed.Interface {
 		part := seed.Interface{MAC: link.MAC.String(), MTU: network.MTU, Search: []string{"lab"}}
 		part.Addrs = append(part.Addrs, link.Addr)
 		part.DNS = append(part.DNS, network.Gateway)
-		if i == 0 {
-			part.Gateway = network.Gateway
+		part.Gateway = link.Gateway
+		for _, route := range link.Routes {
+			part.Routes = append(part.Routes, seed.Route{To: route.To, Via: route.Via})
 		}
 		out = append(out, part)
 	}

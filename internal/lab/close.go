@@ -27,6 +27,7 @@ func (l *Lab) closeAll() error {
 	l.mu.Lock()
 	hypervisor, fab, home := l.hypervisor, l.fabric, l.home
 	l.mu.Unlock()
+	l.stopSchedules()
 	for _, node := range l.nodes {
 		node.expectStop()
 	}
@@ -41,7 +42,7 @@ func (l *Lab) closeAll() error {
 	for _, fwd := range l.forwards {
 		errs = append(errs, fwd.Close())
 	}
-	errs = append(errs, fab.Close(), l.consoles.Close(), home.Close())
+	errs = append(errs, l.endCaptures(), fab.Close(), l.consoles.Close(), home.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close lab %s: %w", l.ID(), err)
 	}

@@ -28,6 +28,14 @@ type Config struct {
 	// Observe is called after each operation inside a guest, from any goroutine. May be nil.
 	Observe func(guest.Event)
 	Limits  Limits
+	// Seed is where the randomness of all impairments comes from; 0 is the topology's, or one that the lab draws.
+	Seed uint64
+	// Account finds the user that runs QEMU when we are root; QEMUAccount when nil.
+	Account func() (*Account, error)
+	// Capture returns where the frames of a network go that the topology wants captured; nil keeps none.
+	Capture func(network string) (io.WriteCloser, error)
+	// SkipMeasuring starts the lab without a look at whether its links do what the topology asks of them.
+	SkipMeasuring bool
 	// AllowFailedUnits lets a node be ready although systemd units failed in it.
 	AllowFailedUnits bool
 }

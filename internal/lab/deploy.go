@@ -70,7 +70,7 @@ func (n *Node) dialSSH(ctx context.Context) (net.Conn, error) {
 
 // listen opens a port of the control address, for large files that the guest takes or sends without a cipher.
 func (n *Node) listen() (net.Listener, error) {
-	fab, err := n.lab.networks()
+	fab, err := n.lab.wired()
 	if err != nil {
 		return nil, fmt.Errorf("listen for node %q: %w", n.Name(), err)
 	}

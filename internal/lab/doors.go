@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -15,8 +17,8 @@ import (
 // acceptRetry is how long to leave a listener alone that cannot accept.
 const acceptRetry = 100 * time.Millisecond
 
-// doors are unix sockets on the host, one per node, that lead to the nodes' SSH servers: the way in for programs
-// that are not this process. Their folder is closed to other users.
+// doors are unix sockets on the host for programs that are not this process: one per node, that leads to its SSH server,
+// and one that tells the state of the networks. Their folder is closed to other users.
 type doors struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -34,27 +36,38 @@ func (l *Lab) openDoors(context.Context) error {
 	l.doors = d
 	l.mu.Unlock()
 	for _, node := range l.nodes {
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", node.files.ssh)
-		if err != nil {
-			return fmt.Errorf("open the way to node %q: %w (a socket's path ends at 107 bytes: a shorter LABTEST_RUN_DIR?)", node.Name(), err)
+		if err := d.add(ctx, l.log, node.files.ssh, node.Name(), node.letIn); err != nil {
+			return fmt.Errorf("open the way to node %q: %w", node.Name(), err)
 		}
-		d.listeners = append(d.listeners, listener)
-		if err := os.Chmod(node.files.ssh, 0o600); err != nil {
-			return fmt.Errorf("close the way to node %q to others: %w", node.Name(), err)
-		}
-		d.wg.Go(func() { d.serve(ctx, listener, node) })
+	}
+	if err := d.add(ctx, l.log, filepath.Join(l.runDir("d"), netDoor), "", l.tellNetState); err != nil {
+		return fmt.Errorf("open the way to the networks' state: %w", err)
 	}
 	return l.writeSSHConfig()
 }
 
-func (d *doors) serve(ctx context.Context, listener net.Listener, node *Node) {
+// add opens one socket whose clients serve deals with, as the door of a node or of the lab.
+func (d *doors) add(ctx context.Context, log *slog.Logger, path, name string, serve func(context.Context, net.Conn)) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	if err != nil {
+		return fmt.Errorf("%w (a socket's path ends at 107 bytes: a shorter LABTEST_RUN_DIR?)", err)
+	}
+	d.listeners = append(d.listeners, listener)
+	if err := os.Chmod(path, 0o600); err != nil {
+		return fmt.Errorf("close it to others: %w", err)
+	}
+	d.wg.Go(func() { d.accept(ctx, log.With("door", filepath.Base(path)), listener, name, serve) })
+	return nil
+}
+
+func (d *doors) accept(ctx context.Context, log *slog.Logger, listener net.Listener, name string, serve func(context.Context, net.Conn)) {
 	for {
 		conn, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil { // Out of descriptors, most likely, which passes.
-			node.lab.log.Warn("cannot let a client in", "node", node.Name(), "err", err)
+			log.Warn("cannot let a client in", "err", err)
 			select {
 			case <-ctx.Done():
 				return
@@ -62,30 +75,31 @@ func (d *doors) serve(ctx context.Context, listener net.Listener, node *Node) {
 				continue
 			}
 		}
-		if !d.track(conn, node.Name()) {
+		if !d.track(conn, name) {
 			return
 		}
 		d.wg.Go(func() {
 			defer d.forget(conn)
-			d.through(ctx, conn, node)
+			serve(ctx, conn)
 		})
 	}
 }
 
-// through joins one client to the guest. Why that cannot be is told in the line before the SSH banner, which ssh -v
-// shows (RFC 4253, 4.2).
-func (d *doors) through(ctx context.Context, conn net.Conn, node *Node) {
-	_, err := node.alive()
+// letIn joins one client to the guest. Why that cannot be is told in the line before the SSH banner, which ssh -v shows
+// (RFC 4253, 4.2).
+func (n *Node) letIn(ctx context.Context, conn net.Conn) {
+	_, err := n.alive()
 	if err != nil {
 		refuse(conn, err)
 		return
 	}
-	guest, err := node.dialSSH(ctx)
+	guest, err := n.dialSSH(ctx)
 	if err != nil {
 		refuse(conn, err)
 		return
 	}
-	if !d.track(guest, node.Name()) {
+	d := n.lab.doors
+	if !d.track(guest, n.Name()) {
 		return
 	}
 	defer d.forget(guest)

@@ -18,10 +18,11 @@ import (
 const (
 	smallArtifact = 1 << 20
 	largeArtifact = 8 << 20
+	ringArtifact  = 16 << 20 // far more than the fabric remembers: a pcapng file that lacks its middle cannot be read
 )
 
 // Collect takes evidence of every node into dir: console, domain, and as far as the guest answers its journal since
-// that time, kernel ring, failed units and cloud-init's logs. It goes on when a part fails; the error names the parts.
+// that time, kernel ring, failed units and cloud-init's logs; and of the networks their state and last frames. It goes on when a part fails; the error names the parts.
 func (l *Lab) Collect(ctx context.Context, dir *artifact.Dir, since time.Time) error {
 	var (
 		wg   sync.WaitGroup
@@ -40,11 +41,30 @@ func (l *Lab) Collect(ctx context.Context, dir *artifact.Dir, since time.Time) e
 	for _, node := range l.nodes {
 		wg.Go(func() { node.collect(ctx, dir, since, note) })
 	}
+	wg.Go(func() { l.collectNetworks(ctx, dir, note) })
 	wg.Wait()
 	if len(errs) > 0 {
 		return fmt.Errorf("evidence is incomplete: %s", strings.Join(errs, "; "))
 	}
 	return nil
+}
+
+// collectNetworks keeps the state of all links and routers, and the last frames of each network.
+func (l *Lab) collectNetworks(ctx context.Context, dir *artifact.Dir, note noteFunc) {
+	if _, err := l.wired(); err != nil {
+		return // there are none
+	}
+	note("the lab", "links.txt", dir.Save(ctx, "links.txt", largeArtifact, func(_ context.Context, w io.Writer) error {
+		state, err := l.NetState()
+		if err != nil {
+			return err
+		}
+		return state.Write(w)
+	}))
+	for _, network := range l.networks {
+		save := func(_ context.Context, w io.Writer) error { return network.Recent(w) }
+		note("network "+network.Name(), "the last frames", dir.Save(ctx, "networks/"+network.Name()+".pcapng", ringArtifact, save))
+	}
 }
 
 type noteFunc func(node, what string, err error)

@@ -61,7 +61,7 @@ func TestCollectTakesEvidenceOfEveryNode(t *testing.T) {
 	})
 	dir, err := b.collect(within(t), time.Time{})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(dir.Names()).To(ConsistOf(append(append([]string{"lab.json"}, named("alice", outside, inside)...), named("bob", outside, inside)...)))
+	g.Expect(dir.Names()).To(ConsistOf(append(append([]string{"lab.json", "links.txt", "networks/lan.pcapng"}, named("alice", outside, inside)...), named("bob", outside, inside)...)))
 	g.Expect(read(t, dir, "alice/journal.log")).To(Equal("journal of alice\n"))
 	g.Expect(read(t, dir, "bob/kernel.log")).To(Equal("kernel ring of bob\n"))
 	g.Expect(read(t, dir, "alice/console.log")).To(ContainSubstring("Linux version 6.1.0 (fake)"))
@@ -128,7 +128,7 @@ func TestCollectOfADeadAndAnOffNode(t *testing.T) {
 	g.Expect(b.node("bob").PowerOff(within(t))).To(Succeed())
 	dir, err := b.collect(within(t), time.Time{})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(dir.Names()).To(ConsistOf(append(append([]string{"lab.json"}, named("alice", outside)...), named("bob", outside)...)))
+	g.Expect(dir.Names()).To(ConsistOf(append(append([]string{"lab.json", "links.txt", "networks/lan.pcapng"}, named("alice", outside)...), named("bob", outside)...)))
 	g.Expect(read(t, dir, "alice/console.log")).To(HaveSuffix("the last words\n"))
 	g.Expect(read(t, dir, "lab.json")).To(ContainSubstring(killed))
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -31,8 +32,13 @@ type Lab struct {
 	key     seed.ClientKey
 	accel   string
 	account *Account
-	// findAccount is QEMUAccount; tests of a root that has no such user replace it.
-	findAccount func() (*Account, error)
+
+	// The handles of the fabric's parts, there from the beginning.
+	seed     uint64
+	networks []*Network
+	routers  []*Router
+	links    []*Link    // of the nodes, then of the routers
+	netMu    sync.Mutex // held while something of the fabric is changed
 
 	home       *home
 	fabric     *fabric.Fabric
@@ -49,6 +55,9 @@ type Lab struct {
 	err       error
 	began     time.Time
 	took      time.Duration
+	schedules []*Schedule
+	captures  []keptCapture
+	measured  []fabric.Measurement
 }
 
 // New plans a lab. Nothing is created on the host before Start.
@@ -56,10 +65,11 @@ func New(cfg Config) (*Lab, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	l := &Lab{cfg: cfg, topo: cfg.Topology, log: cfg.Log, limits: cfg.Limits.withDefaults(), findAccount: QEMUAccount}
-	if err := l.makeKeys(); err != nil {
+	l := &Lab{cfg: cfg, topo: cfg.Topology, log: cfg.Log, limits: cfg.Limits.withDefaults()}
+	if err := errors.Join(l.makeKeys(), l.drawSeed()); err != nil {
 		return nil, err
 	}
+	l.plan()
 	for _, spec := range cfg.Topology.Nodes {
 		node, err := l.newNode(spec)
 		if err != nil {
@@ -82,6 +92,25 @@ func (l *Lab) makeKeys() error {
 	l.key, l.signer = key, signer
 	return nil
 }
+
+// drawSeed decides where the randomness of all impairments comes from: from the configuration, the topology, or chance.
+func (l *Lab) drawSeed() error {
+	l.seed = l.cfg.Seed
+	if l.seed == 0 {
+		l.seed = l.topo.Seed
+	}
+	for l.seed == 0 {
+		var b [4]byte // short enough for a person to type
+		if _, err := rand.Read(b[:]); err != nil {
+			return fmt.Errorf("draw a seed: %w", err)
+		}
+		l.seed = uint64(binary.BigEndian.Uint32(b[:]))
+	}
+	return nil
+}
+
+// Seed is where the randomness of all impairments comes from. The same seed, names and frames give the same losses.
+func (l *Lab) Seed() uint64 { return l.seed }
 
 func (l *Lab) newNode(spec topology.Node) (*Node, error) {
 	hostKey, err := seed.NewHostKey(rand.Reader)
@@ -161,15 +190,15 @@ func (l *Lab) Took() time.Duration {
 // Dial opens a TCP connection to a port of a node, from the lab's control address: no impairment or partition of the
 // topology is in its way.
 func (l *Lab) Dial(ctx context.Context, node string, port uint16) (net.Conn, error) {
-	fab, err := l.networks()
+	fab, err := l.wired()
 	if err != nil {
 		return nil, fmt.Errorf("dial node %q: %w", node, err)
 	}
 	return fab.Dial(ctx, node, port)
 }
 
-// networks returns the fabric, or why there is none.
-func (l *Lab) networks() (*fabric.Fabric, error) {
+// wired returns the fabric, or why there is none.
+func (l *Lab) wired() (*fabric.Fabric, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {

@@ -58,13 +58,13 @@ func newBenchIn(t testing.TB, dirs Dirs, text string, change func(*Config)) *ben
 	b := &bench{t: t, host: newFakeHost(t)}
 	cfg := Config{
 		Topology: topo, Dirs: dirs, Log: slog.New(slog.DiscardHandler), Host: b.host, Owner: "a test", Progress: b.progress,
+		Account: func() (*Account, error) { return nil, nil },
 	}
 	if change != nil {
 		change(&cfg)
 	}
 	b.Lab, err = New(cfg)
 	g.Expect(err).NotTo(HaveOccurred())
-	b.findAccount = func() (*Account, error) { return nil, nil }
 	t.Cleanup(func() {
 		g := NewWithT(t)
 		g.Expect(b.Close()).To(Succeed())

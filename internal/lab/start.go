@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"ionlab/internal/fabric"
 	"ionlab/internal/image"
 	"ionlab/internal/topology"
 )
@@ -68,9 +67,6 @@ func (l *Lab) beginStart(ctx context.Context) (_ context.Context, end func(), er
 
 // preflight refuses what cannot work before anything is made.
 func (l *Lab) preflight() error {
-	if err := l.topo.Unsupported(); err != nil {
-		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
-	}
 	if err := l.topo.CheckSources(); err != nil {
 		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
 	}
@@ -84,7 +80,11 @@ func (l *Lab) preflight() error {
 	if err := l.topo.CheckHost(host); err != nil {
 		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
 	}
-	account, err := l.findAccount()
+	findAccount := l.cfg.Account
+	if findAccount == nil {
+		findAccount = QEMUAccount
+	}
+	account, err := findAccount()
 	l.account = account
 	return err
 }
@@ -180,39 +180,11 @@ func (l *Lab) chooseAccelerator(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// wire starts the fabric.
-func (l *Lab) wire(context.Context) error {
-	cfg := fabric.Config{Dir: l.runDir("f"), Log: l.log, Dialer: hostDialer()}
-	if l.account != nil {
-		cfg.Owner = &fabric.Owner{UID: l.account.UID, GID: l.account.GID}
-	}
-	for _, network := range l.topo.Networks {
-		part := fabric.NetworkConfig{
-			Name: network.Name, Subnet: network.Subnet, Gateway: network.Gateway, Control: network.Control,
-			MTU: network.MTU, Internet: network.Internet,
-		}
-		for _, node := range l.nodes {
-			for _, link := range node.spec.Links {
-				if link.Network == network.Name {
-					part.Hosts = append(part.Hosts, fabric.Host{Node: node.Name(), Addr: link.Addr.Addr(), MAC: link.MAC})
-				}
-			}
-		}
-		cfg.Networks = append(cfg.Networks, part)
-	}
-	fab, err := fabric.New(cfg)
-	if err != nil {
-		return fmt.Errorf("start the fabric: %w", err)
-	}
-	l.mu.Lock()
-	l.fabric = fab
-	l.mu.Unlock()
-	return nil
-}
-
-// boot starts every node and waits until all are ready. The first failure ends the wait for the others.
+// boot starts every node and waits until all are ready; meanwhile the links are measured. The first failure ends the wait
+// for the others.
 func (l *Lab) boot(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.prove(ctx) })
 	for _, node := range l.nodes {
 		group.Go(func() error { return node.start(ctx) })
 	}

@@ -111,11 +111,7 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 
 func TestPreflightRefusesBeforeAnythingIsMade(t *testing.T) {
 	t.Parallel()
-	const routed = "networks: [{name: in, subnet: 10.1.0.0/24}, {name: out, subnet: 10.2.0.0/24}]\n" +
-		"routers: [{name: gw, inside: in, outside: out, nat: symmetric}]\nnodes: [{name: alice, memory_mb: 128, networks: [{name: in}]}]"
 	for name, test := range map[string]struct{ text, want string }{
-		"routers":     {routed, "routers are not supported yet"},
-		"impairments": {"nodes: [{name: alice, network_conditions: {latency_ms: 5}}]", "impairments are not supported yet"},
 		"source": {
 			"nodes: [{name: alice, deploy: [{src: /nonexistent/tool, dest: /usr/local/bin/tool}]}]",
 			`"/nonexistent/tool" does not exist; build it first, or correct src`,
@@ -138,13 +134,13 @@ func TestStartGivesFilesToTheAccountOfQEMU(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	b := newBench(t, one, nil)
-	b.findAccount = func() (*Account, error) { // ourselves: what anybody may give a file to
+	b.cfg.Account = func() (*Account, error) { // ourselves: what anybody may give a file to
 		return &Account{Name: "me", UID: os.Getuid(), GID: os.Getgid()}, nil
 	}
 	b.up()
-	b.findAccount = func() (*Account, error) { return nil, errors.New("no user to run QEMU as") }
+	b.cfg.Account = func() (*Account, error) { return nil, errors.New("no user to run QEMU as") }
 	other := newBench(t, one, nil)
-	other.findAccount = b.findAccount
+	other.cfg.Account = b.cfg.Account
 	g.Expect(other.Start(within(t))).To(MatchError("no user to run QEMU as"))
 }
 

@@ -5,8 +5,8 @@
 // addresses, MAC addresses, the nodes that a count stands for, and the impairments of each link. No step stops at its
 // first finding; all findings of all steps come back together as Problems.
 //
-// What depends on the machine that runs the lab is asked for separately: CheckSources (files to deploy), CheckHost
-// (memory, disk, images, architectures) and Unsupported (what a topology may say but no lab can do yet).
+// What depends on the machine that runs the lab is asked for separately: CheckSources (files to deploy) and CheckHost
+// (memory, disk, images, architectures).
 //
 // A Topology is plain data. Nothing in this package keeps state, starts goroutines or writes files.
 package topology

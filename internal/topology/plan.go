@@ -22,7 +22,6 @@ func plan(r *report, raw *rawTopology, folder sourceFolder) *Topology {
 	if len(r.problems) == 0 {
 		checkForwards(r, raw, t)
 	}
-	t.unsupported = planUnsupported(r.file, raw)
 	t.Digest = digest(t)
 	return t
 }

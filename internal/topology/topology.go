@@ -27,8 +27,7 @@ type Topology struct {
 	// place of the file do not change it.
 	Digest string
 
-	unsupported Problems
-	nodesAt     mark
+	nodesAt mark
 }
 
 // Metadata describes the topology itself.
@@ -106,14 +105,4 @@ func (t *Topology) Router(name string) (*Router, bool) {
 		}
 	}
 	return nil, false
-}
-
-// Unsupported returns Problems for what the topology may say but no lab can do yet (routers, impairments, captures), or
-// nil.
-// A lab must not start while it returns an error: nothing in a topology is accepted and then ignored.
-func (t *Topology) Unsupported() error {
-	if len(t.unsupported) == 0 {
-		return nil
-	}
-	return t.unsupported
 }
