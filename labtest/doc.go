@@ -17,6 +17,18 @@
 //			Within(30 * time.Second).Should(ExitWith(0))
 //	})
 //
+// # Damage to the network
+//
+// Impairments, links that are down, partitions, schedules and changes of a router's NAT are in force from the next frame
+// on, for any guest, and never in the way of commands and files:
+//
+//	Expect(lab.Network("wan").Impair(ctx, labtest.Impairment{Delay: 50 * time.Millisecond, Loss: 1})).To(Succeed())
+//	Expect(lab.Partition(ctx, []string{"alice"}, []string{"bob"})).To(Succeed())
+//
+// All of it is brought back by itself, by the rules of ginkgo.DeferCleanup: what an It or a BeforeEach changes at the end
+// of the spec, what a BeforeAll changes at the end of its container, what a BeforeSuite changes at the end of the suite.
+// What is changed where Ginkgo cleans up, or outside of Ginkgo's nodes, stays.
+//
 // # When something fails
 //
 // A fixture (Start) fails the spec; everything else returns an error. The error of an operation on a machine that died
@@ -30,6 +42,7 @@
 //	LABTEST_ACCEL                 kvm or tcg; probed when unset
 //	LABTEST_ARTIFACTS             folder for evidence; labtest-artifacts in the suite's folder when unset
 //	LABTEST_CATALOG               the user's own image catalog
+//	LABTEST_SEED                  where the randomness of impairments begins; see Lab.Seed
 //	LABTEST_CACHE_DIR, LABTEST_STATE_DIR, LABTEST_RUN_DIR
 //	                              images; disks of running labs; sockets of running labs
 package labtest

@@ -42,24 +42,51 @@ func artifactsRoot() string {
 	return dir
 }
 
+// folder is where the artifacts of one run of a spec go.
+type folder struct {
+	name  string
+	start time.Time
+	dir   *artifact.Dir
+}
+
+// artifacts is the folder for what is kept of what runs now; it is made when it is first asked for.
+func (l *Lab) artifacts(report types.SpecReport) (*artifact.Dir, error) {
+	name := specName(report)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.folder.dir != nil && l.folder.name == name && l.folder.start.Equal(report.StartTime) {
+		return l.folder.dir, nil
+	}
+	dir, err := artifact.Create(artifactsRoot(), l.inner.Topology().Metadata.Name, name)
+	if err != nil {
+		return nil, err
+	}
+	dir.Redact(l.inner.Secrets())
+	l.folder = folder{name, report.StartTime, dir}
+	return dir, nil
+}
+
+// specName is the name of what runs now.
+func specName(report types.SpecReport) string {
+	if name := report.FullText(); name != "" {
+		return name
+	}
+	return report.LeafNodeType.String()
+}
+
 // keepEvidence writes what is known of the lab into a folder of its own and names it in the report. Evidence that
 // cannot be taken is told, and fails nothing: the spec has failed already, for a reason of its own.
 func (l *Lab) keepEvidence(ctx context.Context, report types.SpecReport, since time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	name := report.FullText()
-	if name == "" {
-		name = report.LeafNodeType.String()
-	}
-	dir, err := artifact.Create(artifactsRoot(), l.inner.Topology().Metadata.Name, name)
+	dir, err := l.artifacts(report)
 	if err != nil {
 		ginkgo.AddReportEntry("artifacts: none", err.Error())
 		return
 	}
-	dir.Redact(l.inner.Secrets())
 	err = l.inner.Collect(ctx, dir, since)
 	for file, text := range map[string]string{
-		"transcript.txt": "", "reproduce.txt": reproduce(report), "failure.txt": report.Failure.Message + "\n\n" + report.Failure.Location.String() + "\n",
+		"transcript.txt": "", "reproduce.txt": l.reproduce(report), "failure.txt": report.Failure.Message + "\n\n" + report.Failure.Location.String() + "\n",
 	} {
 		write := func(_ context.Context, w io.Writer) error {
 			if file == "transcript.txt" {
@@ -81,7 +108,7 @@ func (l *Lab) keepEvidence(ctx context.Context, report types.SpecReport, since t
 
 // reproduce is the command that runs the failed spec again. What fails outside a spec, such as BeforeSuite, comes again
 // with any spec, and none stands on its line.
-func reproduce(report types.SpecReport) string {
+func (l *Lab) reproduce(report types.SpecReport) string {
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = "."
@@ -91,7 +118,7 @@ func reproduce(report types.SpecReport) string {
 	if where := report.LeafNodeLocation; report.LeafNodeType.Is(types.NodeTypeIt) {
 		focus = fmt.Sprintf("--focus-file='%s:%d' ", filepath.Base(where.FileName), where.LineNumber)
 	}
-	return fmt.Sprintf("cd '%s'\nginkgo --seed=%d %s.\n", strings.ReplaceAll(dir, "'", `'\''`), config.RandomSeed, focus)
+	return fmt.Sprintf("cd '%s'\nLABTEST_SEED=%d ginkgo --seed=%d %s.\n", strings.ReplaceAll(dir, "'", `'\''`), l.Seed(), config.RandomSeed, focus)
 }
 
 // entryOf puts an operation inside a guest into the transcript's words.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,13 @@ type Lab struct {
 	stopReport func()
 	started    atomic.Bool
 	wg         sync.WaitGroup
+
+	mu       sync.Mutex
+	scope    scope
+	captures []*Capture
+	ports    atomic.Uint32 // handed out to throughput probes
+	noted    time.Time     // of the newest step that the captures have
+	folder   folder
 }
 
 // Start brings up the lab that the topology file describes and returns it when every node is ready. The path is
@@ -74,17 +82,40 @@ func newLab(file string, opts []Option) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	seed, err := seedOf(s)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(lab.Config{
+		Topology: topo, Dirs: dirs, Log: s.log, Host: machine, Limits: s.limits, Seed: seed,
+		AllowFailedUnits: s.allowFailedUnits, SkipMeasuring: s.skipMeasuring,
+	})
+}
+
+// seedOf is where the randomness of impairments comes from; 0 leaves it to the topology, or to chance.
+func seedOf(s settings) (uint64, error) {
+	text := os.Getenv("LABTEST_SEED")
+	if s.seed != 0 || text == "" {
+		return s.seed, nil
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || seed == 0 {
+		return 0, fmt.Errorf("LABTEST_SEED=%q: give the number that the run to repeat has printed", text)
+	}
+	return seed, nil
+}
+
+// assemble makes a lab that tells Ginkgo of what it does.
+func assemble(cfg lab.Config) (*Lab, error) {
 	l := &Lab{nodes: map[string]*Node{}, transcript: &artifact.Transcript{}}
 	consoles := map[string]*gbytes.Buffer{}
-	for _, spec := range topo.Nodes {
+	for _, spec := range cfg.Topology.Nodes {
 		consoles[spec.Name] = gbytes.NewBuffer()
 	}
-	l.inner, err = lab.New(lab.Config{
-		Topology: topo, Dirs: dirs, Log: s.log, Host: machine, Owner: owner(), Limits: s.limits,
-		AllowFailedUnits: s.allowFailedUnits, Progress: follow, Observe: l.observe,
-		Console: func(node string) io.Writer { return consoles[node] },
-	})
-	if err != nil {
+	cfg.Owner, cfg.Progress, cfg.Observe, cfg.Capture = owner(), follow, l.observe, l.keepCapture
+	cfg.Console = func(node string) io.Writer { return consoles[node] }
+	var err error
+	if l.inner, err = lab.New(cfg); err != nil {
 		return nil, err
 	}
 	for _, node := range l.inner.Nodes() {
@@ -123,6 +154,10 @@ func (l *Lab) Nodes() []*Node {
 // ID names the lab on this host, as `labtest list` shows it.
 func (l *Lab) ID() string { return l.inner.ID() }
 
+// Seed is where the randomness of all impairments comes from. WithSeed, or LABTEST_SEED in the environment, repeats a run
+// with the same losses and delays, as far as the guests send the same frames.
+func (l *Lab) Seed() uint64 { return l.inner.Seed() }
+
 // SSHConfig is the path of an ssh_config with which ssh, scp, rsync and Ansible reach the nodes by name.
 func (l *Lab) SSHConfig() string { return l.inner.SSHConfig() }
 
@@ -139,7 +174,7 @@ func (l *Lab) close() error {
 	if l.stopReport != nil {
 		l.stopReport()
 	}
-	err := l.inner.Close()
+	err := errors.Join(l.closeCaptures(), l.inner.Close())
 	l.wg.Wait()
 	for _, node := range l.nodes {
 		err = errors.Join(err, node.console.Close())
@@ -149,7 +184,8 @@ func (l *Lab) close() error {
 
 // startReport is the report entry of a start: what ran the CPUs, and how long each stage of each node took.
 func (l *Lab) startReport() string {
-	text := fmt.Sprintf("%s in %s on %s", l.GomegaString(), l.inner.Took().Round(100*time.Millisecond), l.inner.Accelerator())
+	text := fmt.Sprintf("%s in %s on %s, impairment seed %d",
+		l.GomegaString(), l.inner.Took().Round(100*time.Millisecond), l.inner.Accelerator(), l.Seed())
 	for _, node := range l.inner.Nodes() {
 		text += "\n  " + node.Name() + ":"
 		for _, stage := range node.Stages() {

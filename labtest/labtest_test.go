@@ -181,10 +181,12 @@ func TestOptions(t *testing.T) {
 	g := NewWithT(t)
 	log := slog.New(slog.DiscardHandler)
 	var s settings
-	for _, opt := range []Option{WithLogger(log), WithBootTimeout(time.Second), WithInitTimeout(time.Hour), AllowFailedUnits()} {
+	for _, opt := range []Option{WithLogger(log), WithBootTimeout(time.Second), WithInitTimeout(time.Hour), AllowFailedUnits(), WithSeed(9), WithoutMeasuring()} {
 		opt(&s)
 	}
-	g.Expect(s).To(Equal(settings{log: log, limits: lab.Limits{Boot: time.Second, Init: time.Hour}, allowFailedUnits: true}))
+	g.Expect(s).To(Equal(settings{
+		log: log, limits: lab.Limits{Boot: time.Second, Init: time.Hour}, allowFailedUnits: true, skipMeasuring: true, seed: 9,
+	}))
 	l := newTestLab(t, AllowFailedUnits())
 	g.Expect(l.inner).NotTo(BeNil())
 }
@@ -243,18 +245,19 @@ func TestLabThatNeverStarted(t *testing.T) {
 
 func TestReproduceRunsTheSpecAgain(t *testing.T) {
 	g := NewWithT(t)
+	l := newTestLab(t, WithSeed(77))
 	dir, err := os.Getwd()
 	g.Expect(err).NotTo(HaveOccurred())
 	spec := types.SpecReport{
 		LeafNodeType: types.NodeTypeIt, LeafNodeText: "works",
 		LeafNodeLocation: types.CodeLocation{FileName: "/work/suites/lab/power_test.go", LineNumber: 42},
 	}
-	g.Expect(reproduce(spec)).To(MatchRegexp(`^cd '?%s'?\nginkgo --seed=\d+ --focus-file='power_test.go:42' \.\n$`, dir))
+	g.Expect(l.reproduce(spec)).To(MatchRegexp(`^cd '?%s'?\nLABTEST_SEED=77 ginkgo --seed=\d+ --focus-file='power_test.go:42' \.\n$`, dir))
 	suite := types.SpecReport{
 		LeafNodeType:     types.NodeTypeBeforeSuite,
 		LeafNodeLocation: types.CodeLocation{FileName: "/work/suites/lab/suite_test.go", LineNumber: 7},
 	}
-	g.Expect(reproduce(suite)).To(MatchRegexp(`^cd '?%s'?\nginkgo --seed=\d+ \.\n$`, dir), "no spec stands on that line")
+	g.Expect(l.reproduce(suite)).To(MatchRegexp(`^cd '?%s'?\nLABTEST_SEED=77 ginkgo --seed=\d+ \.\n$`, dir), "no spec stands on that line")
 }
 
 func TestArtifactsRoot(t *testing.T) {

@@ -14,6 +14,8 @@ type settings struct {
 	log              *slog.Logger
 	limits           lab.Limits
 	allowFailedUnits bool
+	skipMeasuring    bool
+	seed             uint64
 }
 
 // WithLogger sends what the framework does to a logger. By default it goes nowhere; the report has its own account.
@@ -28,3 +30,10 @@ func WithInitTimeout(d time.Duration) Option { return func(s *settings) { s.limi
 
 // AllowFailedUnits lets a node be ready although systemd units failed in it.
 func AllowFailedUnits() Option { return func(s *settings) { s.allowFailedUnits = true } }
+
+// WithSeed makes the randomness of all impairments begin at a number that an earlier run has printed, rather than at the
+// topology's, that of LABTEST_SEED, or one drawn by chance.
+func WithSeed(seed uint64) Option { return func(s *settings) { s.seed = seed } }
+
+// WithoutMeasuring starts the lab without measuring whether its links do what the topology asks of them.
+func WithoutMeasuring() Option { return func(s *settings) { s.skipMeasuring = true } }
