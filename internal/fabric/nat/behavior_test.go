@@ -52,6 +52,8 @@ func testFiltering(s *site, proto Protocol) {
 		}
 		g.Expect(dstOf(b)).To(Equal(host + ":6000"))
 		g.Expect(srcOf(b)).To(Equal(from))
+		reply := s.out(segment{proto: proto, src: host + ":6000", dst: from, flags: flagACK})
+		g.Expect(srcOf(reply)).To(Equal(mapped), "the answer comes from where the question went")
 		return true
 	}
 	g.Expect(admits(server+":3478")).To(BeTrue(), "the peer itself")

@@ -69,11 +69,12 @@ func (n *NAT) flowIn(p packet, now time.Time) Verdict {
 	return pass
 }
 
-// noteIn keeps the session of an admitted packet from outside: on TCP, and on static mappings so that the reply leaves by
-// the port that was asked. Elsewhere such packets leave no trace.
+// noteIn keeps the session of an admitted packet from outside: on TCP, and wherever the reply would not leave by the port
+// that was asked. Elsewhere such packets leave no trace.
 func (n *NAT) noteIn(p packet, m *mapping, peer endpoint, now time.Time) Cause {
 	proto := p.protocol()
-	if proto != TCP && !m.static {
+	foreign := m.static || n.part(peer) != m.peer
+	if proto != TCP && !foreign {
 		return None
 	}
 	if proto == TCP && flagsOf(p)&flagRST != 0 && m.session(peer, now) == nil {
@@ -82,6 +83,9 @@ func (n *NAT) noteIn(p packet, m *mapping, peer endpoint, now time.Time) Cause {
 	s := n.table.open(m, peer, now)
 	if s == nil {
 		return TableFull
+	}
+	if foreign && !m.static {
+		n.table.replies[insideKey{proto, m.inside, peer}] = m
 	}
 	if proto == TCP {
 		s.note(flagsOf(p), false)
@@ -115,14 +119,21 @@ func (n *NAT) unsolicited() Cause {
 }
 
 // find is the mapping that packets from an inside endpoint to a peer use, or nil. A static one is used for replies to its
-// own peers, and for everyone where the mapping is endpoint-independent.
+// own peers, and for everyone where the mapping is endpoint-independent. A peer that came in by a mapping which is for
+// another one gets its replies from there.
 func (n *NAT) find(proto Protocol, inside, peer endpoint, now time.Time) *mapping {
 	if m := n.table.static[insideKey{protocol: proto, inside: inside}]; m != nil {
 		if n.cfg.Mapping == EndpointIndependent || m.session(peer, now) != nil {
 			return m
 		}
 	}
-	return n.table.byInside(proto, inside, n.part(peer), now)
+	if m := n.table.byInside(proto, inside, n.part(peer), now); m != nil {
+		return m
+	}
+	if m := n.table.replies[insideKey{proto, inside, peer}]; m != nil && m.alive(now) && m.session(peer, now) != nil {
+		return m
+	}
+	return nil
 }
 
 // part is what the mapping behavior sees of a peer.

@@ -83,6 +83,7 @@ type table struct {
 	outside  map[outsideKey]*mapping
 	inside   map[insideKey]*mapping
 	static   map[insideKey]*mapping // by the inside endpoint alone
+	replies  map[insideKey]*mapping // those of sessions that a peer began whom the mapping is not for
 	perHost  map[addr]int           // dynamic mappings
 	sessions int
 	swept    time.Time
@@ -93,6 +94,7 @@ func newTable() table {
 		outside: make(map[outsideKey]*mapping),
 		inside:  make(map[insideKey]*mapping),
 		static:  make(map[insideKey]*mapping),
+		replies: make(map[insideKey]*mapping),
 		perHost: make(map[addr]int),
 	}
 }
@@ -109,7 +111,9 @@ func (t *table) add(m *mapping) {
 
 func (t *table) remove(m *mapping) {
 	delete(t.outside, outsideKey{m.protocol, m.outside})
-	t.sessions -= len(m.sessions)
+	for peer := range m.sessions {
+		t.end(m, peer)
+	}
 	if m.static {
 		delete(t.static, insideKey{protocol: m.protocol, inside: m.inside})
 		return
@@ -153,10 +157,18 @@ func (t *table) sweep(now time.Time) {
 		}
 		for peer, s := range m.sessions {
 			if !now.Before(s.until) {
-				delete(m.sessions, peer)
-				t.sessions--
+				t.end(m, peer)
 			}
 		}
+	}
+}
+
+// end forgets a session that there is.
+func (t *table) end(m *mapping, peer endpoint) {
+	delete(m.sessions, peer)
+	t.sessions--
+	if key := (insideKey{m.protocol, m.inside, peer}); t.replies[key] == m {
+		delete(t.replies, key)
 	}
 }
 
