@@ -156,6 +156,21 @@ func (r *Router) Mappings() []nat.Mapping {
 	return r.nat.Mappings(r.clock())
 }
 
+// RestoreMappings replaces all mappings by those that Mappings listed at the time saved, as if no time had passed since: for
+// guests that are put back to what they were. What does not fit the NAT of now is left out. The neighbours that the router
+// knows are forgotten, and asked for anew. It returns how many mappings it has restored.
+func (r *Router) RestoreMappings(list []nat.Mapping, saved time.Time) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.ports {
+		for addr, n := range p.neighbours {
+			r.pool.release(n.takeWaiting())
+			delete(p.neighbours, addr)
+		}
+	}
+	return r.nat.Restore(list, saved, r.clock())
+}
+
 // RouterCounters is what a router has done since its fabric began. Its links count frames; these are packets.
 type RouterCounters struct {
 	// Forwarded packets went on to another network, or turned back into the one they came from.

@@ -331,3 +331,19 @@ func TestANeighbourThatIsAbsentIsReported(t *testing.T) {
 	g.Expect(time.Since(began)).To(BeNumerically("~", 3*time.Second, time.Second))
 	g.Expect(r.Counters().Dropped).To(And(HaveKeyWithValue("no neighbour", uint64(neighbourQueue)), HaveKeyWithValue("neighbour queue full", uint64(3))))
 }
+
+func TestARouterIsPutBackToWhatItWas(t *testing.T) {
+	g := NewWithT(t)
+	f, r := twoSites(t, preset(t, "symmetric"), nil)
+	alice, bob := boot(t, f, "alice", "home").through(addr4(20, 200)), boot(t, f, "bob", "wan")
+	a, b := alice.udp(t, 5000), bob.udp(t, 6000)
+	a.send("10.30.0.11:6000", "hello")
+	_, mapped := b.recv()
+	saved, list := time.Now(), r.Mappings()
+	r.ClearNAT()
+	b.send(mapped, "lost")
+	g.Expect(a.hears("lost")).To(BeFalse())
+	g.Expect(r.RestoreMappings(list, saved)).To(Equal(1))
+	b.send(mapped, "found")
+	g.Expect(a.hears("found")).To(BeTrue())
+}

@@ -73,8 +73,7 @@ func (n *NAT) flowIn(p packet, now time.Time) Verdict {
 // that was asked. Elsewhere such packets leave no trace.
 func (n *NAT) noteIn(p packet, m *mapping, peer endpoint, now time.Time) Cause {
 	proto := p.protocol()
-	foreign := m.static || n.part(peer) != m.peer
-	if proto != TCP && !foreign {
+	if proto != TCP && !m.static && n.part(peer) == m.peer {
 		return None
 	}
 	if proto == TCP && flagsOf(p)&flagRST != 0 && m.session(peer, now) == nil {
@@ -84,14 +83,19 @@ func (n *NAT) noteIn(p packet, m *mapping, peer endpoint, now time.Time) Cause {
 	if s == nil {
 		return TableFull
 	}
-	if foreign && !m.static {
-		n.table.replies[insideKey{proto, m.inside, peer}] = m
-	}
+	n.noteForeign(m, peer)
 	if proto == TCP {
 		s.note(flagsOf(p), false)
 	}
 	m.extend(s, now.Add(s.timeout(proto, &n.cfg)))
 	return None
+}
+
+// noteForeign sees to it that replies to a peer leave by a mapping that is for another one.
+func (n *NAT) noteForeign(m *mapping, peer endpoint) {
+	if !m.static && n.part(peer) != m.peer {
+		n.table.replies[insideKey{m.protocol, m.inside, peer}] = m
+	}
 }
 
 // admit decides on a packet from outside for a mapping.

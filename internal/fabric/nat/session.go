@@ -73,16 +73,23 @@ func (s *session) timeout(p Protocol, c *Config) time.Duration {
 	}
 }
 
+// The states of a TCP session.
+const (
+	stateOpening     = "opening"
+	stateEstablished = "established"
+	stateClosing     = "closing"
+)
+
 // state is the session's state in one word.
 func (s *session) state(p Protocol) string {
 	switch {
 	case p != TCP:
 		return ""
 	case s.closing():
-		return "closing"
+		return stateClosing
 	case s.seen&established != 0:
-		return "established"
+		return stateEstablished
 	default:
-		return "opening"
+		return stateOpening
 	}
 }
