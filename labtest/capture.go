@@ -137,7 +137,7 @@ func (l *Lab) closeCaptures() error {
 // comment notes in the captures, and in what is kept for evidence, what happens now, after the steps that the spec has announced by ginkgo.By meanwhile.
 func (l *Lab) comment(text string) {
 	l.noteSteps()
-	l.inner.Comment(text)
+	l.inner.Comment(string(l.redactor.Bytes([]byte(text))))
 }
 
 // noteSteps notes the spec's own steps that are not in the captures yet. Ginkgo calls nobody at a By, so that a step

@@ -2,6 +2,7 @@ package labtest
 
 import (
 	"io"
+	"strings"
 	"time"
 
 	"ionlab/internal/guest"
@@ -33,4 +34,20 @@ func (c Cmd) guest() guest.Cmd {
 		Argv: c.Argv, Shell: c.Shell, Stdin: c.Stdin, Env: c.Env, Dir: c.Dir, User: c.User,
 		Session: c.Session, Timeout: c.Timeout,
 	}
+}
+
+// maxBrief bounds a command in a comment.
+const maxBrief = 200
+
+// brief is the command in one line, for a person.
+func (c Cmd) brief() string {
+	text := c.Shell
+	if len(c.Argv) > 0 {
+		text = strings.Join(c.Argv, " ")
+	}
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
+	if len(text) > maxBrief {
+		text = strings.ToValidUTF8(text[:maxBrief], "") + "..."
+	}
+	return text
 }

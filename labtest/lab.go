@@ -28,6 +28,7 @@ type Lab struct {
 	inner      *lab.Lab
 	nodes      map[string]*Node
 	transcript *artifact.Transcript
+	redactor   *artifact.Redactor // of what does not pass an artifact.Dir
 	stopReport func()
 	started    atomic.Bool
 	wg         sync.WaitGroup
@@ -118,6 +119,7 @@ func assemble(cfg lab.Config) (*Lab, error) {
 	if l.inner, err = lab.New(cfg); err != nil {
 		return nil, err
 	}
+	l.redactor = artifact.NewRedactor(l.inner.Secrets())
 	for _, node := range l.inner.Nodes() {
 		l.nodes[node.Name()] = &Node{lab: l, inner: node, console: consoles[node.Name()]}
 	}

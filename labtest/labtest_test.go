@@ -306,6 +306,14 @@ func TestEntriesOfTheTranscript(t *testing.T) {
 	g.Expect(e.Err).To(MatchError(broken))
 }
 
+func TestCmdInBrief(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(Cmd{Argv: []string{"echo", "two  words\n"}}.brief()).To(Equal("echo two words"))
+	g.Expect(Cmd{Shell: "a |\n  b"}.brief()).To(Equal("a | b"))
+	long := Cmd{Shell: strings.Repeat("é", 150)}.brief()
+	g.Expect(long).To(Equal(strings.Repeat("é", 100) + "..."))
+}
+
 func TestCmdCarriesEverythingToTheGuest(t *testing.T) {
 	g := NewWithT(t)
 	stdin := strings.NewReader("x")

@@ -47,6 +47,7 @@ func (n *Node) Run(ctx context.Context, cmd Cmd) (*Result, error) {
 	if err != nil {
 		return nil, hopeless(err)
 	}
+	n.lab.comment(n.Name() + ": " + cmd.brief())
 	res, err := g.Run(ctx, cmd.guest())
 	if err != nil {
 		return nil, hopeless(err)
@@ -64,6 +65,7 @@ func (n *Node) Start(ctx context.Context, cmd Cmd) (*Command, error) {
 	c := &Command{Out: gbytes.NewBuffer(), Err: gbytes.NewBuffer(), node: n.Name()}
 	gc := cmd.guest()
 	gc.Stdout, gc.Stderr = c.Out, c.Err
+	n.lab.comment(n.Name() + ": start " + cmd.brief())
 	if c.process, err = g.Start(ctx, gc); err != nil {
 		return nil, hopeless(err)
 	}

@@ -46,6 +46,15 @@ type RouterState struct {
 	Counters string   `json:"counters"`
 }
 
+// packets is what a router has done, in words.
+func packets(c fabric.RouterCounters) string {
+	text := fmt.Sprintf("%d packets forwarded, %d in fragments, %d answered, %d ICMP errors sent", c.Forwarded, c.Fragmented, c.Answered, c.Errors)
+	if dropped := counted(c.Dropped); dropped != "" {
+		text += "; dropped: " + dropped
+	}
+	return text
+}
+
 // IsImpaired tells whether the link is anything but up and perfect.
 func (s LinkState) IsImpaired() bool { return !s.Up || s.Egress != perfect || s.Ingress != perfect }
 
@@ -145,7 +154,7 @@ func (r *Router) look() (RouterState, error) {
 		return RouterState{}, err
 	}
 	state := RouterState{
-		Name: r.Name(), NAT: r.NAT().String(), Firewall: string(r.Firewall()), Mappings: []string{}, Counters: fmt.Sprintf("%+v", counters),
+		Name: r.Name(), NAT: r.NAT().String(), Firewall: string(r.Firewall()), Mappings: []string{}, Counters: packets(counters),
 		Inside:  r.spec.Inside.Network + " " + r.spec.Inside.Addr.Addr().String(),
 		Outside: r.spec.Outside.Network + " " + r.spec.Outside.Addr.Addr().String(),
 	}

@@ -51,6 +51,8 @@ router gw: inside lan 10.0.0.2, outside wan 10.1.0.2, NAT symmetric, firewall no
   1 mappings
     udp a as b
 `))
+	g.Expect(packets(fabric.RouterCounters{Forwarded: 1, Fragmented: 2, Answered: 3, Errors: 4, Dropped: map[string]uint64{"firewall": 5, "expired": 6}})).
+		To(Equal("1 packets forwarded, 2 in fragments, 3 answered, 4 ICMP errors sent; dropped: 5 firewall, 6 expired"))
 	g.Expect(state.Links[0].IsImpaired()).To(BeTrue())
 	g.Expect(LinkState{Up: true, Egress: "none", Ingress: "none"}.IsImpaired()).To(BeFalse())
 	g.Expect(LinkState{Egress: "none", Ingress: "none"}.IsImpaired()).To(BeTrue())

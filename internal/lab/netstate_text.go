@@ -16,7 +16,7 @@ func (s NetState) Write(w io.Writer) error {
 	fmt.Fprintln(table, "LINK\tSTATE\tTOPOLOGY\tSENT\tRECEIVED\tDROPPED\tOTHERWISE")
 	for _, k := range s.Links {
 		fmt.Fprintf(table, "%s@%s\t%s\t%s\t%d frames, %d bytes\t%d frames, %d bytes\t%s\t%s\n", k.Owner, k.Network, k, orDash(k.Planned),
-			k.Sent.Frames, k.Sent.Bytes, k.Received.Frames, k.Received.Bytes, orDash(k.drops()), orDash(k.others()))
+			k.Sent.Frames, k.Sent.Bytes, k.Received.Frames, k.Received.Bytes, orDash(counted(k.Dropped)), orDash(k.others()))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -45,9 +45,10 @@ func (s NetState) Write(w io.Writer) error {
 	return err
 }
 
-func (s LinkState) drops() string {
+// counted lists what was counted by cause, in a fixed order.
+func counted(causes map[string]uint64) string {
 	var words []string
-	for cause, count := range s.Dropped {
+	for cause, count := range causes {
 		words = append(words, fmt.Sprintf("%d %s", count, cause))
 	}
 	slices.Sort(words)
