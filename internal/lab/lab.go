@@ -39,6 +39,8 @@ type Lab struct {
 	routers  []*Router
 	links    []*Link    // of the nodes, then of the routers
 	netMu    sync.Mutex // held while something of the fabric is changed
+	// measure is Measure; tests of links that are not as asked replace it.
+	measure func(context.Context, []*Link) ([]fabric.Measurement, error)
 
 	home       *home
 	fabric     *fabric.Fabric
@@ -69,6 +71,7 @@ func New(cfg Config) (*Lab, error) {
 	if err := errors.Join(l.makeKeys(), l.drawSeed()); err != nil {
 		return nil, err
 	}
+	l.measure = l.Measure
 	l.plan()
 	for _, spec := range cfg.Topology.Nodes {
 		node, err := l.newNode(spec)

@@ -74,10 +74,10 @@ func (l *Lab) prove(ctx context.Context) error {
 	}
 	began := time.Now()
 	l.tell(Event{Stage: "measuring links", Note: fmt.Sprintf("%d have impairments", len(links))})
-	found, err := l.Measure(ctx, links)
+	found, err := l.measure(ctx, links)
 	if err != nil {
-		return fmt.Errorf("%w\nThe links do not do what the topology says. On a host that is too busy, try again; "+
-			"to start without this check, labtest.WithoutMeasuring()", err)
+		return fmt.Errorf("%w\nThe links do not do what the topology says. If the host was too busy to be on time, try again "+
+			"with less beside it, or start without this check by labtest.WithoutMeasuring()", err)
 	}
 	for _, m := range found {
 		l.tell(Event{Stage: "measured", Note: m.String()})

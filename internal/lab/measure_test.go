@@ -32,6 +32,32 @@ func TestStartMeasuresTheLinksThatAreImpaired(t *testing.T) {
 	g.Expect(none, err).To(BeEmpty())
 }
 
+func TestLinksAreWrongWhenTheyAreSoInTheQuiet(t *testing.T) {
+	t.Parallel()
+	for name, failures := range map[string]int{"once": 1, "twice": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			b := newBench(t, sites, nil)
+			tries := 0
+			b.measure = func(context.Context, []*Link) ([]fabric.Measurement, error) {
+				if tries++; tries <= failures {
+					return nil, errors.New("measure the links: bob is late")
+				}
+				return nil, nil
+			}
+			err := b.Start(within(t))
+			g.Expect(tries).To(Equal(2))
+			g.Expect(b.told()).To(ContainElement(HavePrefix(": measuring links again measure the links: bob is late")))
+			if failures == 1 {
+				g.Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			g.Expect(err).To(MatchError(HavePrefix("measure the links: bob is late\nThe links do not do what the topology says.")))
+		})
+	}
+}
+
 func TestMeasuringTellsWhyItCouldNot(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
