@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"ionlab/labtest"
 )
@@ -46,4 +47,19 @@ func ExampleScenario_Validate() {
 	// Output:
 	// scenario "smoke": step 1 ("kernel"): command is missing: write a list such as ["uname", "-r"]
 	// scenario "smoke": step 1 ("kernel"): expected_exit_code 300 is not 0 to 255
+}
+
+func ExampleDegrade() {
+	worse := labtest.Degrade(
+		labtest.Impairment{Delay: 10 * time.Millisecond, Loss: labtest.None},
+		labtest.Impairment{Delay: 250 * time.Millisecond, Loss: 6},
+		time.Minute, 4)
+	for _, change := range worse.Steps {
+		fmt.Printf("after %s: %s\n", change.After, change.Impair)
+	}
+	// Output:
+	// after 0s: delay 10ms, loss none
+	// after 20s: delay 90ms, loss 2 %
+	// after 20s: delay 170ms, loss 4 %
+	// after 20s: delay 250ms, loss 6 %
 }

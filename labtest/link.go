@@ -66,7 +66,7 @@ func (k *Link) Up(ctx context.Context) error {
 // Schedule plays timelines on the link, until the end of what an Impair here would end with.
 func (k *Link) Schedule(ctx context.Context, timelines ...Timeline) (*Schedule, error) {
 	ginkgo.GinkgoHelper()
-	return k.lab.schedule(ctx, k.one(), timelines)
+	return k.lab.schedule(ctx, k.Name(), k.one(), timelines)
 }
 
 // Counters are what the link has carried and dropped since the lab began.

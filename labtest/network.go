@@ -47,7 +47,7 @@ func (n *Network) Reset(ctx context.Context) error {
 // Schedule plays timelines on all links of the network, until the end of what an Impair here would end with.
 func (n *Network) Schedule(ctx context.Context, timelines ...Timeline) (*Schedule, error) {
 	ginkgo.GinkgoHelper()
-	return n.lab.schedule(ctx, n.inner.Links(), timelines)
+	return n.lab.schedule(ctx, "network "+n.Name(), n.inner.Links(), timelines)
 }
 
 // Measure measures all links of the network by probes of the fabric, without the guests. The error names each link that

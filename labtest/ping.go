@@ -51,7 +51,7 @@ func (r *PingResult) LossPercent() float64 {
 	if r.sent == 0 {
 		return 100
 	}
-	return 100 * float64(r.sent-r.received) / float64(r.sent)
+	return 100 * float64(max(0, r.sent-r.received)) / float64(r.sent)
 }
 
 // Reachable tells whether an answer came.

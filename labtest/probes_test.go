@@ -46,6 +46,24 @@ func TestParsePing(t *testing.T) {
 	}
 }
 
+func FuzzParsePing(f *testing.F) {
+	for _, name := range []string{"ping-good.txt", "ping-lossy.txt", "ping-busybox.txt"} {
+		f.Add(golden(f, name), "ping: connect: Network is unreachable")
+	}
+	f.Fuzz(func(t *testing.T, stdout, stderr string) {
+		r, err := parsePing(stdout, stderr)
+		if err != nil {
+			return
+		}
+		if loss := r.LossPercent(); loss < 0 || loss > 100 {
+			t.Errorf("%g %% lost", loss)
+		}
+		if r.MinRTT() > r.MedianRTT() || r.MedianRTT() > r.MaxRTT() {
+			t.Errorf("%s is out of order", r.GomegaString())
+		}
+	})
+}
+
 func TestPingResultForSpecs(t *testing.T) {
 	g := NewWithT(t)
 	r, err := parsePing(golden(t, "ping-lossy.txt"), "")

@@ -36,10 +36,10 @@ func (s *Schedule) Wait(ctx context.Context) error {
 // Schedule plays timelines on no link in particular: their changes may have nothing but Do.
 func (l *Lab) Schedule(ctx context.Context, timelines ...Timeline) (*Schedule, error) {
 	ginkgo.GinkgoHelper()
-	return l.schedule(ctx, nil, timelines)
+	return l.schedule(ctx, "no link", nil, timelines)
 }
 
-func (l *Lab) schedule(ctx context.Context, links []*lab.Link, timelines []Timeline) (*Schedule, error) {
+func (l *Lab) schedule(ctx context.Context, what string, links []*lab.Link, timelines []Timeline) (*Schedule, error) {
 	ginkgo.GinkgoHelper()
 	if ctx.Value(undoing{}) != nil {
 		return nil, errors.New("a schedule cannot begin another: give both timelines to one")
@@ -53,7 +53,7 @@ func (l *Lab) schedule(ctx context.Context, links []*lab.Link, timelines []Timel
 				return nil, fmt.Errorf("schedule: timeline %d, step %d: %w", i+1, j+1, err)
 			}
 			one.Steps = append(one.Steps, lab.Step{After: c.After, Do: func(ctx context.Context) error {
-				return l.apply(context.WithValue(ctx, undoing{}, undo), c, links)
+				return l.apply(context.WithValue(ctx, undoing{}, undo), c, what, links)
 			}})
 		}
 		plan = append(plan, one)
@@ -84,23 +84,15 @@ func (c Change) check(links []*lab.Link) error {
 }
 
 // apply makes one change.
-func (l *Lab) apply(ctx context.Context, c Change, links []*lab.Link) error {
-	for _, k := range l.links(links) {
-		var err error
-		switch c.Link {
-		case Down:
-			err = k.Down(ctx)
-		case Up:
-			err = k.Up(ctx)
-		case Reset:
-			err = k.Reset(ctx)
-		}
-		if err != nil {
+func (l *Lab) apply(ctx context.Context, c Change, what string, links []*lab.Link) error {
+	if c.Link != "" {
+		note := fmt.Sprintf("%s: %s", what, c.Link)
+		if err := l.change(ctx, note, func(undo *lab.Undo) error { return c.Link.apply(l.inner, links, undo) }); err != nil {
 			return err
 		}
 	}
 	if c.Impair != (Impairment{}) {
-		if err := l.impair(ctx, "schedule", links, c.Impair); err != nil {
+		if err := l.impair(ctx, what, links, c.Impair); err != nil {
 			return err
 		}
 	}
@@ -108,4 +100,21 @@ func (l *Lab) apply(ctx context.Context, c Change, links []*lab.Link) error {
 		return nil
 	}
 	return c.Do(ctx)
+}
+
+// apply does it to links of a lab.
+func (c LinkChange) apply(inner *lab.Lab, links []*lab.Link, undo *lab.Undo) error {
+	if c == Reset {
+		return inner.Reset(links, undo)
+	}
+	for _, link := range links {
+		set := link.Up
+		if c == Down {
+			set = link.Down
+		}
+		if err := set(undo); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -67,7 +67,7 @@ func TestUpKeepsTheCapturesOfTheTopology(t *testing.T) {
 	evidence := t.TempDir()
 	got := s.run(t.Context(), "up", "--artifacts", evidence, file)
 	path := filepath.Join(evidence, "pair", "captures", "lan.pcapng")
-	g.Expect(got.err).To(ContainSubstring("capture of lan: " + path))
+	g.Expect(got.err).To(And(ContainSubstring("capture of lan: "+path), MatchRegexp(`lab: impairment seed +\d+`)))
 	data, err := os.ReadFile(path)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(data)).To(And(HavePrefix("\x0a\x0d\x0d\x0a"), ContainSubstring("alice@lan")))
