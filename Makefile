@@ -72,8 +72,8 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $${LABTEST_ARTIFACTS:-$(OUT)/artifacts}"; \
 	exit $$status
 
-bench: ## the side-by-side benchmarks
-	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./bench/...
+bench: ## the side-by-side benchmarks; out/bench/*.json and *.md
+	cd bench/fabric && go run . -out $(OUT)/bench
 
 FUZZ_TIME ?= 30s
 fuzz: ## every fuzzer for FUZZ_TIME

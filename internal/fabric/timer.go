@@ -18,6 +18,7 @@ import (
 type timer struct {
 	file  *os.File
 	ready syscall.RawConn
+	look  func(fd uintptr) bool // rung, made once
 	start time.Time
 	rings atomic.Int64 // when, in nanoseconds since start, or never
 
@@ -34,6 +35,7 @@ func newTimer() (*timer, error) {
 	}
 	t := &timer{file: os.NewFile(uintptr(fd), "timerfd"), fd: fd, start: time.Now()}
 	t.rings.Store(never)
+	t.look = t.rung
 	if t.ready, err = t.file.SyscallConn(); err != nil {
 		return nil, errors.Join(fmt.Errorf("wait for a timer: %w", err), t.file.Close())
 	}
@@ -55,7 +57,7 @@ func (t *timer) set(d time.Duration) {
 
 // wait implements alarm. The timer is not read: each ringing is an edge for epoll(7), and one before the wait is known by
 // the clock.
-func (t *timer) wait() bool { return t.ready.Read(t.rung) == nil }
+func (t *timer) wait() bool { return t.ready.Read(t.look) == nil }
 
 func (t *timer) rung(uintptr) bool {
 	at := t.rings.Load()

@@ -60,3 +60,14 @@ func TestTimerIsSetWhileSomebodyWaits(t *testing.T) {
 	a.set(time.Millisecond)
 	g.Expect(a.wait()).To(BeFalse())
 }
+
+func TestTimerDoesNotAllocate(t *testing.T) {
+	g := NewWithT(t)
+	a, err := newTimer()
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { g.Expect(a.close()).To(Succeed()) }()
+	g.Expect(testing.AllocsPerRun(100, func() {
+		a.set(time.Microsecond)
+		a.wait()
+	})).To(BeZero())
+}
