@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"time"
 
 	"ionlab/internal/fabric/impair"
@@ -37,11 +36,12 @@ type waitRow struct {
 	Name   string  `json:"name"`
 	P50    float64 `json:"p50_us"`
 	P99    float64 `json:"p99_us"`
+	P999   float64 `json:"p99_9_us"`
 	Added  float64 `json:"added_p50_us"`
 	Target string  `json:"target"`
 }
 
-// rounds of each measurement of throughput are made in turn, so that what else the machine does meets all alike; the best
+// rounds of each measurement are made in turn, so that what else the machine does meets all alike; the best
 // of each counts.
 const rounds = 3
 
@@ -90,29 +90,38 @@ func (r *report) flow(ctx context.Context, row *flowRow, open func() (*system, e
 	return nil
 }
 
-// latency measures a bare socket and a link; the difference is what the link adds.
+const far = 10 * time.Millisecond
+
+// latency measures a bare socket and links; the difference is what a link adds.
 func (r *report) latency(pings int) error {
-	bare := 0.0
-	for _, row := range []struct {
+	rows := []struct {
 		name, target string
+		delay        time.Duration
 		open         func() (*system, error)
 	}{
-		{"a unix socket alone", "", wire},
-		{"unimpaired link", "adds less than 50 µs", func() (*system, error) { return ours(impair.Impairment{}) }},
-	} {
-		s, err := row.open()
-		if err != nil {
-			return fmt.Errorf("%s: %w", row.name, err)
+		{"a unix socket alone", "", 0, wire},
+		{"unimpaired link", "adds less than 50 µs", 0, func() (*system, error) { return ours(impair.Impairment{}) }},
+		{"link with a delay of 10 ms, less those", "p99.9 under 1 ms", far, func() (*system, error) { return ours(impair.Impairment{Delay: far}) }},
+	}
+	r.Latencies = make([]waitRow, len(rows))
+	for range rounds {
+		for i, row := range rows {
+			s, err := row.open()
+			if err != nil {
+				return fmt.Errorf("%s: %w", row.name, err)
+			}
+			took, err := latencies(s, pings)
+			if err := errors.Join(err, s.close()); err != nil {
+				return fmt.Errorf("%s: %w", row.name, err)
+			}
+			part := func(of int) float64 { return microseconds(took[len(took)*of/1000] - row.delay) }
+			if best := &r.Latencies[i]; best.Name == "" || part(999) < best.P999 {
+				*best = waitRow{Name: row.name, P50: part(500), P99: part(990), P999: part(999), Target: row.target}
+			}
 		}
-		took, err := latencies(s, pings)
-		if err := errors.Join(err, s.close()); err != nil {
-			return fmt.Errorf("%s: %w", row.name, err)
-		}
-		p50, p99 := microseconds(took[len(took)/2]), microseconds(took[len(took)*99/100])
-		if bare == 0 {
-			bare = p50
-		}
-		r.Latencies = append(r.Latencies, waitRow{row.name, p50, p99, p50 - bare, row.target})
+	}
+	for i := range r.Latencies {
+		r.Latencies[i].Added = r.Latencies[i].P50 - r.Latencies[0].P50
 	}
 	return nil
 }
@@ -128,9 +137,9 @@ func (r *report) markdown(w io.Writer) error {
 		fmt.Fprintf(&b, "| %s | %.0f | %.2f | %.0f | %.4f | %d | %s |\n",
 			row.Name, row.FramesPerSecond, row.FramesPerSecond/r.Flows[0].FramesPerSecond, row.CPU, row.AllocsPerFrame, row.Lost, row.Target)
 	}
-	fmt.Fprintf(&b, "\n| latency at 10 000 frames/s | p50 µs | p99 µs | added p50 µs | target |\n|---|---:|---:|---:|---|\n")
-	for _, row := range slices.Clone(r.Latencies) {
-		fmt.Fprintf(&b, "| %s | %.1f | %.1f | %.1f | %s |\n", row.Name, row.P50, row.P99, row.Added, row.Target)
+	fmt.Fprintf(&b, "\n| latency at 10 000 frames/s | p50 µs | p99 µs | p99.9 µs | added p50 µs | target |\n|---|---:|---:|---:|---:|---|\n")
+	for _, row := range r.Latencies {
+		fmt.Fprintf(&b, "| %s | %.1f | %.1f | %.1f | %.1f | %s |\n", row.Name, row.P50, row.P99, row.P999, row.Added, row.Target)
 	}
 	_, err := w.Write(b.Bytes())
 	return err

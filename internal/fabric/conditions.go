@@ -63,6 +63,10 @@ func (l *Link) apply(c Conditions) {
 	}
 }
 
+// Discard drops the frames that are under way on all links, for a lab whose machines go back in time: they have not been
+// sent yet. They are not counted.
+func (f *Fabric) Discard() { f.scheduler.empty() }
+
 // SetUp cuts the link at its owner's end, or joins it again. While it is down nothing passes but the control path; frames
 // that arrive meanwhile are lost, and so are those that the owner sends.
 func (l *Link) SetUp(up bool) { l.down.Store(!up) }

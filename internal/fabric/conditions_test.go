@@ -337,6 +337,26 @@ func TestATCPConnectionSurvivesAPartition(t *testing.T) {
 	_ = conn.Close()
 }
 
+func TestDiscardDropsWhatIsUnderWay(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(2))
+	a, b := connect(t, f, "a", "lan"), connect(t, f, "b", "lan")
+	introduce(a, b)
+	set(t, a.link, Conditions{Egress: impair.Impairment{Delay: 100 * time.Millisecond, RateBits: 8e4, QueueTime: time.Second}})
+	for n := range 3 {
+		a.send(number(b, a, n))
+	}
+	g.Eventually(func() int {
+		a.link.lanes[Egress].mu.Lock()
+		defer a.link.lanes[Egress].mu.Unlock()
+		return a.link.lanes[Egress].line.n
+	}).WithTimeout(patience).WithPolling(time.Millisecond).Should(Equal(3))
+	f.Discard()
+	a.send(number(b, a, 3))
+	g.Expect(numberOf(b.recv())).To(Equal(3))
+	b.silent()
+}
+
 func TestCloseGivesUpWhatIsHeld(t *testing.T) {
 	g := NewWithT(t)
 	f := newFabric(t, nil, lan(2))

@@ -65,22 +65,24 @@ func (d *delayLine) head() int64 {
 // pop appends to batch frames that are due, with when they were, as long as it has room.
 func (d *delayLine) pop(batch []held, now int64) []held {
 	for len(batch) < cap(batch) && d.head() <= now {
-		h := d.popFirst()
-		d.memory -= cap(h.f.buf)
-		batch = append(batch, h)
+		batch = append(batch, d.popFirst())
 	}
 	return batch
 }
 
+// popFirst takes the next frame out; there must be one.
 func (d *delayLine) popFirst() held {
+	var h held
 	if d.n == 0 || len(d.early) > 0 && d.early[0].before(*d.at(0)) {
-		return d.popEarly()
+		h = d.popEarly()
+	} else {
+		p := d.at(0)
+		h = *p
+		p.f = nil
+		d.first = (d.first + 1) & (len(d.ring) - 1)
+		d.n--
 	}
-	p := d.at(0)
-	h := *p
-	p.f = nil
-	d.first = (d.first + 1) & (len(d.ring) - 1)
-	d.n--
+	d.memory -= cap(h.f.buf)
 	return h
 }
 

@@ -184,12 +184,13 @@ func (a *lane) take(now int64) bool {
 	return len(a.out) > 0
 }
 
-// empty gives up what is held, when nothing moves any more.
+// empty gives up what is held, and with it the queue of the rate.
 func (a *lane) empty() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for a.take(never - 1) {
-		a.pool.release(a.out)
+	for a.line.head() < never {
+		a.release(a.line.popFirst().f)
 	}
 	a.head.Store(never)
+	a.model.Clear()
 }

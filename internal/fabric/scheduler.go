@@ -100,7 +100,7 @@ func (s *scheduler) round() {
 // stop makes run return; what is held stays so.
 func (s *scheduler) stop() error { return s.alarm.close() }
 
-// empty gives up what is held, when nothing moves any more.
+// empty gives up what is held.
 func (s *scheduler) empty() {
 	for _, a := range *s.lanes.Load() {
 		a.empty()

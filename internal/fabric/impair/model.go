@@ -78,6 +78,9 @@ func (m *Model) Set(i Impairment) {
 	}
 }
 
+// Clear forgets what is under way and what waits for the rate: the next frame finds an idle link. The random sequences go on.
+func (m *Model) Clear() { m.free, m.last = 0, 0 }
+
 func planOf(i Impairment) plan {
 	g := i.Bursts
 	p := plan{

@@ -402,6 +402,64 @@ func TestTheSequenceGoesOnAfterAChange(t *testing.T) {
 	}
 }
 
+func TestClearLeavesAnIdleLink(t *testing.T) {
+	g := NewWithT(t)
+	m := model(Impairment{Delay: time.Second, RateBits: 8 * full, QueueTime: time.Minute})
+	for range 10 {
+		m.Frame(0, full)
+	}
+	m.Clear()
+	g.Expect(m.Frame(0, full).Due).To(Equal(2 * time.Second))
+}
+
+// FuzzModel holds any valid impairment to what every one promises.
+func FuzzModel(f *testing.F) {
+	f.Add(uint64(1), int64(50e6), int64(10e6), 1, 1e8, 0, int64(0), 1.0, 2.0, 3.0, 4.0, 5.0, 30.0, uint16(1514), int64(1000))
+	f.Add(uint64(2), int64(0), int64(9e9), 0, 1.0, 1, int64(5), 0.0, 100.0, 100.0, 100.0, 0.0, 0.0, uint16(0), int64(0))
+	f.Add(uint64(3), int64(time.Hour), int64(time.Hour), 1, 9e18, 0, int64(time.Hour), 0.0, 0.0, 50.0, 0.0, 0.0, 0.0, uint16(65535), int64(time.Hour))
+	f.Fuzz(func(t *testing.T, seed uint64, delay, jitter int64, spread int, bits float64, queue int, queueTime int64,
+		loss, reorder, duplicate, corrupt, enter, leave float64, size uint16, every int64,
+	) {
+		i := Impairment{
+			Delay: time.Duration(delay), Jitter: time.Duration(jitter), Distribution: Distribution(spread), LossPercent: loss,
+			RateBits: bits, QueueBytes: queue, QueueTime: time.Duration(queueTime), ReorderPercent: reorder,
+			DuplicatePercent: duplicate, CorruptPercent: corrupt,
+			Bursts: GilbertElliott{EnterPercent: enter, LeavePercent: leave, LossBadPercent: 100},
+		}
+		if enter == 0 && leave == 0 {
+			i.Bursts = GilbertElliott{}
+		}
+		if i.Validate() != nil || every < 0 || every > int64(time.Hour) || bits > 0 && bits < 1000 {
+			return
+		}
+		m := seeded(seed, i)
+		last, lastAhead := time.Duration(0), time.Duration(0)
+		for n := range 200 {
+			now := time.Duration(n) * time.Duration(every)
+			v := m.Frame(now, int(size))
+			if v.Fate != Passed {
+				if v.Fate == Lost && loss == 0 && i.Bursts.IsZero() || v.Fate == QueueFull && bits == 0 || v.Duplicated {
+					t.Fatalf("frame %d: %+v of %v", n, v, i)
+				}
+				continue
+			}
+			if v.Due < now || v.Duplicated && v.CopyDue < v.Due {
+				t.Fatalf("frame %d, sent at %v, arrives before: %+v of %v", n, now, v, i)
+			}
+			if v.Corrupted && (v.Bit < 8*headerBytes || v.Bit >= 8*int(size)) {
+				t.Fatalf("frame %d of %d bytes: %+v of %v", n, size, v, i)
+			}
+			if reorder == 0 && v.Due < last || v.Reordered && v.Due < lastAhead {
+				t.Fatalf("frame %d overtakes another: %+v of %v", n, v, i)
+			}
+			last = max(v.Due, v.CopyDue)
+			if v.Reordered {
+				lastAhead = v.Due
+			}
+		}
+	})
+}
+
 func BenchmarkFrame(b *testing.B) {
 	m := model(everything())
 	b.ReportAllocs()
