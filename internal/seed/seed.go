@@ -108,6 +108,10 @@ func Files(cfg Config) (map[string][]byte, error) {
 	if err := validate(cfg); err != nil {
 		return nil, fmt.Errorf("make seed for %q: %w", cfg.Hostname, err)
 	}
+	return render(cfg)
+}
+
+func render(cfg Config) (map[string][]byte, error) {
 	user, err := userData(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make %s for %q: %w", UserDataName, cfg.Hostname, err)
