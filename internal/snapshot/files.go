@@ -1,0 +1,128 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// depth is how thoroughly files are checked.
+type depth int
+
+const (
+	quick    depth = iota // size and CRC-32C: 0.05 s for the memory of a small machine
+	thorough              // SHA-256 too: ten times that
+)
+
+// check compares the entry's files with its manifest.
+func (e *Entry) check(ctx context.Context, how depth) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for name, want := range e.Manifest.Files {
+		group.Go(func() error {
+			got, err := measure(ctx, e.Path(name), how, want.Size)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return fmt.Errorf("%s is missing", name)
+			case err != nil:
+				return fmt.Errorf("%s: %w", name, err)
+			case got.Size != want.Size:
+				return fmt.Errorf("%s has %d bytes instead of %d", name, got.Size, want.Size)
+			case got.CRC32C != want.CRC32C, how == thorough && got.SHA256 != want.SHA256:
+				return fmt.Errorf("the content of %s has changed since it was saved", name)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// measure reads a file. One whose size is not the expected one is not read; expect -1 to read any.
+func measure(ctx context.Context, path string, how depth, expect int64) (File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	info, err := file.Stat()
+	if err != nil {
+		return File{}, err
+	}
+	out := File{Size: info.Size()}
+	if expect >= 0 && out.Size != expect {
+		return out, nil
+	}
+	crc := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	into := io.Writer(crc)
+	var sum hash.Hash
+	if how == thorough {
+		sum = sha256.New()
+		into = io.MultiWriter(crc, sum)
+	}
+	buf := make([]byte, 256<<10)
+	for {
+		if ctx.Err() != nil {
+			return out, context.Cause(ctx)
+		}
+		n, err := file.Read(buf)
+		_, _ = into.Write(buf[:n]) // a hash takes everything
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return out, err
+		}
+	}
+	out.CRC32C = crc.Sum32()
+	if sum != nil {
+		out.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	}
+	return out, nil
+}
+
+func syncFile(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// spaceHint adds to "no space left on device" where space is missing and what to do.
+func spaceHint(err error, dir string) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w: free some space in %s (labtest snapshot rm, labtest gc)", err, dir)
+	}
+	return err
+}
+
+// usage is the disk space that the files of a folder take, in bytes. What vanishes meanwhile takes none.
+func usage(dir string) int64 {
+	var sum int64
+	_ = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		var stat unix.Stat_t
+		if err == nil && unix.Lstat(path, &stat) == nil {
+			sum += stat.Blocks * 512
+		}
+		return nil
+	})
+	return sum
+}
