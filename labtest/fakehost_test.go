@@ -37,7 +37,12 @@ type noMachines struct{}
 func (noMachines) Create(context.Context, string, string) (lab.Machine, error) {
 	return nil, errNoNodes
 }
-func (noMachines) Close() error { return nil }
+
+func (noMachines) Restore(context.Context, string, string, string) (lab.Machine, error) {
+	return nil, errNoNodes
+}
+func (noMachines) Version(context.Context) (string, error) { return "fake", nil }
+func (noMachines) Close() error                            { return nil }
 
 const site = `metadata: {name: site}
 networks:
@@ -55,7 +60,7 @@ func networksOnly(root, text string) (*Lab, error) {
 		return nil, err
 	}
 	l, err := assemble(lab.Config{
-		Topology: topo, Log: slog.New(slog.DiscardHandler), Host: noNodes{}, SkipMeasuring: true,
+		Topology: topo, Log: slog.New(slog.DiscardHandler), Host: noNodes{}, SkipMeasuring: true, ColdStart: true,
 		Dirs:    lab.Dirs{Run: filepath.Join(root, "r"), State: filepath.Join(root, "s"), Cache: filepath.Join(root, "c")},
 		Account: func() (*lab.Account, error) { return nil, nil },
 	})

@@ -56,7 +56,8 @@ func (wiredHost) Overlay(context.Context, string, string, string, int64) error {
 
 type noMachines struct{ lab.Hypervisor }
 
-func (noMachines) Close() error { return nil }
+func (noMachines) Close() error                            { return nil }
+func (noMachines) Version(context.Context) (string, error) { return "fake", nil }
 
 func TestUpKeepsTheCapturesOfTheTopology(t *testing.T) {
 	g := NewWithT(t)

@@ -60,6 +60,22 @@ func (c *Client) Disconnect() {
 	c.drop(errDisconnected)
 }
 
+// DisconnectIdle drops the connections that nothing runs over, so that the guest ends its side of them.
+func (c *Client) DisconnectIdle() {
+	c.mu.Lock()
+	var idle []*conn
+	for _, k := range c.conns {
+		if k.inUse == 0 {
+			k.limit = 0 // for nobody to begin anything on it
+			idle = append(idle, k)
+		}
+	}
+	c.mu.Unlock()
+	for _, k := range idle {
+		k.closeWith(errDisconnected)
+	}
+}
+
 // drop closes all connections; dials under way are void.
 func (c *Client) drop(cause error) {
 	c.forgetDirect()

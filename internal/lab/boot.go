@@ -40,7 +40,7 @@ func (n *Node) place(int) {
 	l.consoles.add(console)
 }
 
-// start makes the node's disks, its domain, and waits until it is ready and has what the topology deploys.
+// start makes the node's disks, its domain, and waits until it is provisioned.
 func (n *Node) start(ctx context.Context) error {
 	n.setStatus("making disks")
 	if err := n.makeDisks(ctx); err != nil {
@@ -51,7 +51,13 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return &StageError{Node: n.Name(), Stage: "domain", Err: err, Tail: n.console.last(12), Hint: "libvirt or QEMU refused to start the machine; `labtest doctor` checks both"}
 	}
-	if err := n.settle(ctx, l, n.bootStages()); err != nil {
+	return n.settle(ctx, l, n.bootStages())
+}
+
+// furnish copies what the topology deploys into a provisioned node, which then is ready.
+func (n *Node) furnish(ctx context.Context) error {
+	l, err := n.alive()
+	if err != nil {
 		return err
 	}
 	if err := n.deploy(ctx, l); err != nil {
@@ -62,12 +68,11 @@ func (n *Node) start(ctx context.Context) error {
 	return nil
 }
 
+// diskSize is what the guest sees of its disk, in bytes.
+func (n *Node) diskSize() int64 { return max(n.spec.DiskMB<<20, n.image.VirtualSize) }
+
 func (n *Node) makeDisks(ctx context.Context) error {
-	size := n.spec.DiskMB << 20
-	if size < n.image.VirtualSize {
-		size = n.image.VirtualSize
-	}
-	if err := n.lab.cfg.Host.Overlay(ctx, n.files.overlay, n.image.Disk, n.image.Format, size); err != nil {
+	if err := n.lab.cfg.Host.Overlay(ctx, n.files.overlay, n.image.Disk, n.image.Format, n.diskSize()); err != nil {
 		return err
 	}
 	if err := seed.WriteFile(n.files.seed, n.seedConfig()); err != nil {
@@ -76,8 +81,13 @@ func (n *Node) makeDisks(ctx context.Context) error {
 	return errors.Join(n.lab.giveToQEMU(n.files.overlay), n.lab.giveToQEMU(n.files.seed))
 }
 
-// instanceID is what cloud-init tells boots of this node from others by.
-func (n *Node) instanceID() string { return "labtest-" + n.lab.ID() + "-" + n.Name() }
+// instanceID is what cloud-init tells boots of this node from others by. A restored node has that of its first boot.
+func (n *Node) instanceID() string {
+	if n.instance != "" {
+		return n.instance
+	}
+	return "labtest-" + n.lab.ID() + "-" + n.Name()
+}
 
 func (n *Node) seedConfig() seed.Config {
 	spec := n.spec
@@ -123,25 +133,32 @@ func (n *Node) interfaces() []seed.Interface {
 
 // ignite creates the node's domain and begins to watch it.
 func (n *Node) ignite(ctx context.Context) (*life, error) {
-	hypervisor, err := n.lab.running()
-	if err != nil {
+	if _, err := n.lab.running(); err != nil {
 		return nil, err
 	}
 	xml, err := n.domainXML()
 	if err != nil {
 		return nil, err
 	}
-	l := newLife()
-	if l.guest, err = n.newGuest(l); err != nil {
-		return nil, err
-	}
 	// What an earlier boot printed and nobody has read yet is not this one's. There is no file before the first boot.
 	_ = n.console.read()
 	n.console.reset()
+	return n.launch(newLife(), xml, func(h Hypervisor) (Machine, error) { return h.Create(ctx, n.domainName(), xml) })
+}
+
+// launch has create start the node's domain, makes l the node's life and begins to watch it.
+func (n *Node) launch(l *life, xml string, create func(Hypervisor) (Machine, error)) (*life, error) {
+	hypervisor, err := n.lab.running()
+	if err != nil {
+		return nil, err
+	}
+	if l.guest, err = n.newGuest(l); err != nil {
+		return nil, err
+	}
 	if err := n.enter(l, xml); err != nil {
 		return nil, errors.Join(err, l.guest.Close())
 	}
-	machine, err := hypervisor.Create(ctx, n.domainName(), xml)
+	machine, err := create(hypervisor)
 	if err != nil {
 		n.leave(l)
 		return nil, errors.Join(err, l.guest.Close())
@@ -153,9 +170,22 @@ func (n *Node) ignite(ctx context.Context) (*life, error) {
 	return l, nil
 }
 
-func (n *Node) domainName() string { return n.lab.ID() + "-" + n.Name() }
+// domainName is the same in every lab of the topology, because a saved domain keeps its name. Each lab has a hypervisor
+// of its own, so names do not clash; the labels say whose a domain is.
+func (n *Node) domainName() string {
+	topology := n.lab.topo.Metadata.Name
+	return topology[:min(len(topology), 48)] + "-" + n.Name()
+}
 
 func (n *Node) domainXML() (string, error) {
+	cfg, err := n.domainConfig()
+	if err != nil {
+		return "", err
+	}
+	return domain.XML(cfg)
+}
+
+func (n *Node) domainConfig() (domain.Config, error) {
 	l, img := n.lab, n.image
 	cfg := domain.Config{
 		Name: n.domainName(), UUID: n.uuid, MemoryMB: n.spec.MemoryMB, VCPUs: n.spec.VCPUs,
@@ -170,19 +200,19 @@ func (n *Node) domainXML() (string, error) {
 	}
 	firmware, err := n.firmware(img)
 	if err != nil {
-		return "", err
+		return cfg, err
 	}
 	cfg.Firmware = firmware
 	for _, link := range n.spec.Links {
 		socket, err := l.fabric.Socket(n.Name(), link.Network)
 		if err != nil {
-			return "", err
+			return cfg, err
 		}
 		network, _ := l.topo.Network(link.Network)
 		cfg.NICs = append(cfg.NICs, domain.NIC{MAC: link.MAC.String(), Socket: socket, MTU: network.MTU})
 		cfg.Labels.Addresses[link.Network] = link.Addr.Addr().String()
 	}
-	return domain.XML(cfg)
+	return cfg, nil
 }
 
 // firmware says what boots the image's own loader.

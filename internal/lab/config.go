@@ -38,6 +38,8 @@ type Config struct {
 	SkipMeasuring bool
 	// AllowFailedUnits lets a node be ready although systemd units failed in it.
 	AllowFailedUnits bool
+	// ColdStart boots every node, although there may be a snapshot, and makes none.
+	ColdStart bool
 }
 
 // Host is the part of the machine that a lab stands on. Package virt and package image implement it; tests fake it.

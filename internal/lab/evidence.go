@@ -156,9 +156,9 @@ func (l *Lab) summary(_ context.Context, w io.Writer) error {
 		Stages              []string
 	}
 	out := struct {
-		ID, Topology, File, Accelerator, Took string
-		Nodes                                 []nodeSummary
-	}{ID: l.ID(), Topology: l.topo.Metadata.Name, File: l.topo.File, Accelerator: l.Accelerator(), Took: l.Took().String()}
+		ID, Topology, File, Accelerator, Beginning, Took string
+		Nodes                                            []nodeSummary
+	}{Beginning: l.Beginning(), ID: l.ID(), Topology: l.topo.Metadata.Name, File: l.topo.File, Accelerator: l.Accelerator(), Took: l.Took().String()}
 	for _, node := range l.nodes {
 		status, _ := node.Status()
 		s := nodeSummary{Name: node.Name(), Status: status, Image: node.spec.Image}
@@ -174,6 +174,8 @@ func (l *Lab) summary(_ context.Context, w io.Writer) error {
 
 // Secrets are the texts that must not be in any artifact: private keys and passwords.
 func (l *Lab) Secrets() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	secrets := []string{l.key.Private}
 	for _, node := range l.nodes {
 		secrets = append(secrets, node.hostKey.Private)

@@ -66,7 +66,7 @@ func TestCollectTakesEvidenceOfEveryNode(t *testing.T) {
 	g.Expect(read(t, dir, "bob/kernel.log")).To(Equal("kernel ring of bob\n"))
 	g.Expect(read(t, dir, "alice/console.log")).To(ContainSubstring("Linux version 6.1.0 (fake)"))
 	g.Expect(read(t, dir, "alice/qemu-command.txt")).To(Equal("qemu-system-x86_64 -name guest=alice\n"))
-	g.Expect(read(t, dir, "alice/domain.xml")).To(ContainSubstring("<name>" + b.ID() + "-alice</name>"))
+	g.Expect(read(t, dir, "alice/domain.xml")).To(ContainSubstring("<name>two-alice</name>"))
 	leaked := read(t, dir, "bob/journal.log")
 	g.Expect(leaked).To(HavePrefix("its key: "))
 	g.Expect(leaked).NotTo(ContainSubstring(strings.Split(b.key.Private, "\n")[1]))

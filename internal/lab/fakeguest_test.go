@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"ionlab/internal/seed"
 )
 
 // fakeGuest is what runs in a fakeMachine: a TCP/IP stack on the domain's NICs and an SSH server, with name, keys and
@@ -46,6 +49,7 @@ type fakeGuest struct {
 // identity is what a guest learns from its seed.
 type identity struct {
 	instance string
+	nonce    string
 	hostKey  ssh.Signer
 	client   ssh.PublicKey
 	addrs    map[string]netip.Prefix // by MAC
@@ -53,12 +57,24 @@ type identity struct {
 
 // readSeed reads the volume as cloud-init does.
 func readSeed(path string) (identity, error) {
-	file, err := os.Open(path)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return identity{}, err
 	}
-	defer file.Close()
-	volume, err := iso9660.OpenImage(file)
+	return readVolume(data)
+}
+
+// identity is what the saved guest is known by.
+func (s *savedGuest) identity() (identity, error) {
+	data, err := base64.StdEncoding.DecodeString(s.Seed)
+	if err != nil {
+		return identity{}, err
+	}
+	return readVolume(data)
+}
+
+func readVolume(data []byte) (identity, error) {
+	volume, err := iso9660.OpenImage(bytes.NewReader(data))
 	if err != nil {
 		return identity{}, err
 	}
@@ -86,6 +102,10 @@ func parseSeed(files map[string][]byte) (identity, error) {
 	var user struct {
 		HostKeys map[string]string `yaml:"ssh_keys"`
 		Clients  []string          `yaml:"ssh_authorized_keys"`
+		Files    []struct {
+			Path    string `yaml:"path"`
+			Content string `yaml:"content"`
+		} `yaml:"write_files"`
 	}
 	var network struct {
 		Ethernets map[string]struct {
@@ -101,6 +121,11 @@ func parseSeed(files map[string][]byte) (identity, error) {
 		}
 	}
 	id := identity{instance: meta.Instance, addrs: map[string]netip.Prefix{}}
+	for _, file := range user.Files {
+		if file.Path == seed.NoncePath {
+			id.nonce = strings.TrimSpace(file.Content)
+		}
+	}
 	var err error
 	if id.hostKey, err = ssh.ParsePrivateKey([]byte(user.HostKeys["ed25519_private"])); err != nil {
 		return id, err
@@ -120,10 +145,15 @@ func parseSeed(files map[string][]byte) (identity, error) {
 // bootGuest brings the guest up as far as its plan lets it.
 func bootGuest(m *fakeMachine) (*fakeGuest, error) {
 	p := m.plan.get()
-	if !p.silent {
+	if !p.silent && m.saved == nil {
 		m.emit("[    0.000000] Linux version 6.1.0 (fake)\r\n[    0.100000] Command line: console=ttyS0\r\n")
 	}
 	id, err := readSeed(m.seed)
+	boot := 1
+	if m.saved != nil {
+		id, err = m.saved.identity()
+		boot = m.saved.Boot
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the seed: %w", err)
 	}
@@ -131,7 +161,7 @@ func bootGuest(m *fakeMachine) (*fakeGuest, error) {
 		id.hostKey = p.foreignHostKey
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	g := &fakeGuest{machine: m, identity: id, stopping: cancel, conns: map[net.Conn]bool{}, boot: 1}
+	g := &fakeGuest{machine: m, identity: id, stopping: cancel, conns: map[net.Conn]bool{}, boot: boot}
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol},

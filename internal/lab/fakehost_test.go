@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
+	"ionlab/internal/domain"
 	"ionlab/internal/image"
 )
 
@@ -25,8 +25,12 @@ type fakeHost struct {
 	failStart   error // of the hypervisor
 	failCreate  error
 	failOverlay error
-	hold        map[string]chan struct{} // steps that wait until the channel is closed, or their ctx ends
-	reached     chan string              // steps as they begin
+	failSave    error
+	failRestore error
+
+	failRestoreOnce error
+	hold            map[string]chan struct{} // steps that wait until the channel is closed, or their ctx ends
+	reached         chan string              // steps as they begin
 }
 
 func newFakeHost(t testing.TB) *fakeHost {
@@ -82,6 +86,14 @@ func (h *fakeHost) step(ctx context.Context, name string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
 	}
+}
+
+// release lets what is held at a step go on.
+func (h *fakeHost) release(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	close(h.hold[name])
+	delete(h.hold, name)
 }
 
 // holdAt stops a start at a step until its ctx ends.
@@ -150,18 +162,46 @@ type fakeHypervisor struct {
 	closed   bool
 }
 
-func (h *fakeHypervisor) Create(ctx context.Context, name, xml string) (Machine, error) {
+func (h *fakeHypervisor) Create(ctx context.Context, _, xml string) (Machine, error) {
 	if err := h.host.step(ctx, "create"); err != nil {
 		return nil, err
 	}
 	if h.host.failCreate != nil {
 		return nil, h.host.failCreate
 	}
-	_, node, _ := strings.Cut(name, "-")
-	m, err := newFakeMachine(h.host.plan(node), node, xml)
+	return h.launch(xml, nil)
+}
+
+// Restore brings back what fakeMachine.Save wrote, paused.
+func (h *fakeHypervisor) Restore(ctx context.Context, _, xml, path string) (Machine, error) {
+	if err := h.host.step(ctx, "restore"); err != nil {
+		return nil, err
+	}
+	h.host.mu.Lock()
+	once := h.host.failRestoreOnce
+	h.host.failRestoreOnce = nil
+	h.host.mu.Unlock()
+	if err := errors.Join(once, h.host.failRestore); err != nil {
+		return nil, err
+	}
+	saved, err := readSavedGuest(path)
 	if err != nil {
 		return nil, err
 	}
+	return h.launch(xml, saved)
+}
+
+// launch starts a machine; with a saved guest it is that one.
+func (h *fakeHypervisor) launch(xml string, saved *savedGuest) (Machine, error) {
+	labels, err := domain.ParseLabels(xml)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newFakeMachine(h.host.plan(labels.Node), labels.Node, xml)
+	if err != nil {
+		return nil, err
+	}
+	m.host, m.saved = h.host, saved
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -171,6 +211,8 @@ func (h *fakeHypervisor) Create(ctx context.Context, name, xml string) (Machine,
 	m.powerUp()
 	return m, nil
 }
+
+func (h *fakeHypervisor) Version(context.Context) (string, error) { return "9.0.0 (fake)", nil }
 
 func (h *fakeHypervisor) find(node string) *fakeMachine {
 	h.mu.Lock()

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +23,8 @@ type fakeMachine struct {
 	sockets map[string]string // of the fabric, by MAC
 	changes chan Change
 	booting sync.WaitGroup
+	host    *fakeHost
+	saved   *savedGuest // what it is restored from; nil when it boots
 
 	mu      sync.Mutex
 	stopped bool
@@ -128,7 +132,7 @@ func (m *fakeMachine) reboot() {
 	guest.restart()
 }
 
-func (m *fakeMachine) Do(_ context.Context, action Action) error {
+func (m *fakeMachine) Do(ctx context.Context, action Action) error {
 	m.mu.Lock()
 	stopped := m.stopped
 	m.mu.Unlock()
@@ -147,11 +151,53 @@ func (m *fakeMachine) Do(_ context.Context, action Action) error {
 	case PowerOff:
 		m.stop("destroyed on the host")
 	case Pause:
+		if err := m.host.step(ctx, "pause "+m.node); err != nil {
+			return err
+		}
 		m.tell(Change{State: Paused, Reason: "paused"})
 	case Resume:
 		m.tell(Change{State: Running, Reason: "running"})
 	}
 	return nil
+}
+
+// savedGuest is what is in a saved fake guest's memory.
+type savedGuest struct {
+	Seed string // the seed volume's content, from which it takes its identity
+	Boot int
+}
+
+// Save writes what makes the guest the same one after a restore.
+func (m *fakeMachine) Save(ctx context.Context, path string) error {
+	if err := m.host.step(ctx, "save "+m.node); err != nil {
+		return err
+	}
+	if m.host.failSave != nil {
+		return m.host.failSave
+	}
+	volume, err := os.ReadFile(m.seed)
+	if err != nil {
+		return err
+	}
+	m.booting.Wait()
+	data, err := json.Marshal(savedGuest{Seed: string(base64.StdEncoding.EncodeToString(volume)), Boot: m.guest.boot})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return err
+	}
+	m.stop("saved")
+	return nil
+}
+
+func readSavedGuest(path string) (*savedGuest, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	saved := &savedGuest{}
+	return saved, json.Unmarshal(data, saved)
 }
 
 func (m *fakeMachine) Inspect(context.Context) (Inspection, error) {

@@ -1,13 +1,17 @@
 package lab
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -64,6 +68,8 @@ const (
 func (g *fakeGuest) healthy() []answer {
 	return []answer{
 		{match: "result.json", out: "INSTANCE\n\n" + healthyResult + "\n" + healthyStatus},
+		{match: "clock_settime", out: "NONCE CLOCK RANDOM\n"},
+		{match: "drop_caches"},
 		{match: "/proc/sys/kernel/random/boot_id", out: g.bootID() + "\n"},
 		{match: "is-system-running", out: "running\n"},
 		{match: "systemctl reboot", before: g.machine.reboot},
@@ -137,7 +143,7 @@ func (g *fakeGuest) exec(ch ssh.Channel, line string, over <-chan struct{}) {
 		if m := mark.FindStringSubmatch(line); m != nil {
 			_, _ = io.WriteString(ch.Stderr(), "\x00ionlab "+m[1]+" 4242\x00\n")
 		}
-		_, _ = io.WriteString(ch, strings.ReplaceAll(a.out, "INSTANCE", g.identity.instance))
+		_, _ = io.WriteString(ch, g.fill(a.out))
 		_, _ = io.WriteString(ch.Stderr(), a.err)
 		if a.before != nil {
 			a.before()
@@ -154,6 +160,16 @@ func (g *fakeGuest) exec(ch ssh.Channel, line string, over <-chan struct{}) {
 		return
 	}
 	really(ch, line)
+}
+
+// fill replaces what stands for the guest's own in an answer: its instance id, the nonce of its boot, its clock, and
+// what its random source gives.
+func (g *fakeGuest) fill(text string) string {
+	now := time.Now()
+	var random [16]byte
+	_, _ = rand.Read(random[:])
+	return strings.NewReplacer("INSTANCE", g.identity.instance, "NONCE", g.identity.nonce,
+		"CLOCK", fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond()), "RANDOM", hex.EncodeToString(random[:])).Replace(text)
 }
 
 // really runs a command of the test itself.

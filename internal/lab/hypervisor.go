@@ -8,6 +8,11 @@ type Hypervisor interface {
 	// Create starts the domain that xml describes. Name is the one in xml. The domain is transient: it is gone
 	// once it stops.
 	Create(ctx context.Context, name, xml string) (Machine, error)
+	// Restore starts the domain that Machine.Save wrote to path, paused. Paths in xml may be others than they were;
+	// name, UUID and hardware must be the same.
+	Restore(ctx context.Context, name, xml, path string) (Machine, error)
+	// Version names what a saved domain depends on besides QEMU.
+	Version(ctx context.Context) (string, error)
 	// Close ends every domain at once and leaves no process. It is idempotent.
 	Close() error
 }
@@ -17,6 +22,8 @@ type Machine interface {
 	// Do asks for a change of power state. It returns when the hypervisor accepted it, not when the guest obeyed.
 	// To shut down or power off a machine that has stopped is no error.
 	Do(ctx context.Context, action Action) error
+	// Save writes memory and devices of the machine to path and ends its domain. After an error it goes on as it was.
+	Save(ctx context.Context, path string) error
 	// Inspect tells what the hypervisor runs, for evidence.
 	Inspect(ctx context.Context) (Inspection, error)
 	// Changes delivers what happens to the domain, in order. It is closed after a change to Stopped.

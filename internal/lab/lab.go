@@ -48,6 +48,9 @@ type Lab struct {
 	consoles   *consoles
 	doors      *doors
 	forwards   []*fabric.Forward
+	warmth     warmth
+	turn       sync.Mutex // held by Snapshot and Revert
+	snapshots  snapshots  // guarded by turn
 
 	mu        sync.Mutex
 	closed    bool
@@ -116,15 +119,22 @@ func (l *Lab) drawSeed() error {
 func (l *Lab) Seed() uint64 { return l.seed }
 
 func (l *Lab) newNode(spec topology.Node) (*Node, error) {
+	n := &Node{lab: l, spec: spec, status: "not started", since: time.Now()}
+	return n, n.makeIdentity()
+}
+
+// makeIdentity draws what the node is known by.
+func (n *Node) makeIdentity() error {
 	hostKey, err := seed.NewHostKey(rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("node %q: %w", spec.Name, err)
+		return fmt.Errorf("node %q: %w", n.Name(), err)
 	}
 	uuid, err := newUUID()
 	if err != nil {
-		return nil, fmt.Errorf("node %q: %w", spec.Name, err)
+		return fmt.Errorf("node %q: %w", n.Name(), err)
 	}
-	return &Node{lab: l, spec: spec, hostKey: hostKey, uuid: uuid, status: "not started", since: time.Now()}, nil
+	n.hostKey, n.uuid, n.instance = hostKey, uuid, ""
+	return nil
 }
 
 // newUUID draws a random UUID (RFC 9562, version 4).

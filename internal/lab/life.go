@@ -6,7 +6,8 @@ import (
 	"ionlab/internal/guest"
 )
 
-// life is one run of a node's domain, from power on to power off. Its death ends every wait on the node.
+// life is one run of a node's domain, from power on to power off. Its death ends every wait on the node. It survives that
+// the domain is saved and restored from there: connections into the guest go on.
 type life struct {
 	guest *guest.Client
 	over  chan struct{} // closed when the domain has stopped, asked or not
@@ -15,7 +16,9 @@ type life struct {
 	machine  Machine // nil until it is created
 	dead     chan struct{}
 	cause    error
-	expected bool // a stop was asked for
+	expected bool          // a stop was asked for
+	held     bool          // it is being saved or restored, and paused for that
+	saved    chan struct{} // closed when the domain has ended because it was saved; nil when it was not
 	overOnce sync.Once
 }
 
@@ -46,6 +49,19 @@ func (l *life) expect(stop bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expected = stop
+}
+
+// hold announces pauses that are the lab's own affair.
+func (l *life) hold(held bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = held
+}
+
+func (l *life) isHeld() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held
 }
 
 func (l *life) isExpected() bool {
@@ -80,3 +96,54 @@ func (l *life) ended() bool {
 
 // end marks that the domain has stopped.
 func (l *life) end() { l.overOnce.Do(func() { close(l.over) }) }
+
+// beginSave announces that the domain is going to be saved, and returns a channel that is closed when it has ended.
+func (l *life) beginSave() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expected, l.saved = true, make(chan struct{})
+	return l.saved
+}
+
+// leftDomain is called when the domain has ended.
+func (l *life) leftDomain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.saved != nil {
+		close(l.saved)
+		return
+	}
+	l.end()
+}
+
+// cancelSave takes beginSave back: the save has failed. The domain goes on, unless it has ended meanwhile.
+func (l *life) cancelSave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.saved:
+		l.end()
+	default:
+	}
+	l.expected, l.saved = false, nil
+}
+
+// isSaved tells whether the life waits on the host for being restored.
+func (l *life) isSaved() bool {
+	l.mu.Lock()
+	saved := l.saved
+	l.mu.Unlock()
+	select {
+	case <-saved:
+		return true
+	default:
+		return false
+	}
+}
+
+// goOn records the machine in which a saved life goes on.
+func (l *life) goOn(machine Machine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.machine, l.expected, l.saved = machine, false, nil
+}

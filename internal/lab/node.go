@@ -19,8 +19,12 @@ type Node struct {
 	spec    topology.Node
 	hostKey seed.HostKey
 	uuid    string
-	console *console
-	files   nodeFiles
+	// instance is cloud-init's instance id, where it is not this lab's own: see instanceID.
+	instance string
+	console  *console
+	files    nodeFiles
+	lag      time.Duration // by how much the clock was behind when the machine was saved
+	draws    draws
 
 	mu       sync.Mutex
 	image    *image.Image
@@ -157,7 +161,7 @@ func (n *Node) follow(l *life) bool {
 
 // watch follows the life's domain until it has stopped.
 func (n *Node) watch(l *life) {
-	defer l.end()
+	defer l.leftDomain()
 	for change := range l.domain().Changes() {
 		n.lab.log.Debug("domain event", "node", n.Name(), "state", change.State, "reason", change.Reason)
 		switch change.State {
@@ -171,7 +175,9 @@ func (n *Node) watch(l *life) {
 		case Stuck:
 			n.kill(l, change.Reason)
 		case Paused:
-			n.setStatus("paused")
+			if !l.isHeld() {
+				n.setStatus("paused")
+			}
 		case Running:
 			if status, _ := n.Status(); status == "paused" {
 				n.setStatus("ready")

@@ -109,10 +109,18 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 		return nil // it is off
 	}
 	machine := l.domain()
-	if machine == nil {
+	if machine == nil && !l.ended() {
 		return fmt.Errorf("%s node %q: its domain is being created", action, n.Name())
 	}
 	l.expect(true)
+	if l.isSaved() {
+		l.end() // there is nothing more to stop
+	}
+	if machine == nil { // a snapshot or revert that failed has left no more of it
+		n.leave(l)
+		n.setStatus(status)
+		return nil
+	}
 	if err := machine.Do(ctx, action); err != nil && l.err() == nil {
 		l.expect(false)
 		return err

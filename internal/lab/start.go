@@ -34,7 +34,7 @@ func (l *Lab) Start(ctx context.Context) error {
 	l.mu.Lock()
 	l.home = home
 	l.mu.Unlock()
-	steps := []func(context.Context) error{l.layout, l.provide, l.wire, l.openDoors, l.boot, l.forward}
+	steps := []func(context.Context) error{l.layout, l.provide, l.wire, l.lookForSnapshot, l.openDoors, l.boot, l.forward}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -180,9 +180,9 @@ func (l *Lab) chooseAccelerator(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// boot starts every node and waits until all are ready; meanwhile the links are measured. The first failure ends the wait
-// for the others. Machines that boot may keep the host too busy for its links to be on time, so a link is found wrong only
-// when it is so again in the quiet after the boots.
+// boot brings every node up, warm or cold, and waits until all are ready; meanwhile the links are measured. The first
+// failure ends the wait for the others. Machines that boot may keep the host too busy for its links to be on time, so a
+// link is found wrong only when it is so again in the quiet after the boots.
 func (l *Lab) boot(quiet context.Context) error {
 	group, ctx := errgroup.WithContext(quiet)
 	var wrong error
@@ -190,9 +190,7 @@ func (l *Lab) boot(quiet context.Context) error {
 		wrong = l.prove(ctx)
 		return nil
 	})
-	for _, node := range l.nodes {
-		group.Go(func() error { return node.start(ctx) })
-	}
+	group.Go(func() error { return l.bring(ctx) })
 	if err := group.Wait(); err != nil || wrong == nil {
 		return err
 	}

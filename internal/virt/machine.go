@@ -18,6 +18,7 @@ import (
 // Machine is a domain of a private libvirt. It is safe for concurrent use.
 type Machine struct {
 	name    string
+	dir     string // run folder of the libvirtd that it belongs to
 	mu      sync.Mutex
 	dom     *libvirt.Domain
 	stopped bool
@@ -122,16 +123,17 @@ func (m *Machine) Inspect(ctx context.Context) (lab.Inspection, error) {
 	if err != nil {
 		return out, err
 	}
-	out.PID, out.Command = findQEMU(m.name)
+	out.PID, out.Command = findQEMU(m.dir, m.name)
 	return out, nil
 }
 
-// findQEMU looks the process up in /proc: libvirt's own pid is one of its PID namespace and means nothing here.
-func findQEMU(domain string) (pid int, command string) {
+// findQEMU looks the process up in /proc: libvirt's own pid is one of its PID namespace and means nothing here. Another
+// owner's libvirtd may have a domain of the same name; its sockets lie elsewhere.
+func findQEMU(dir, domain string) (pid int, command string) {
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(data), "\x00guest="+domain+",") {
+		if err != nil || !strings.Contains(string(data), "\x00guest="+domain+",") || !strings.Contains(string(data), dir+"/") {
 			continue
 		}
 		if pid, err = strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {

@@ -99,10 +99,11 @@ func TestErrorsThatMeanGone(t *testing.T) {
 func TestQEMUIsFoundByItsDomain(t *testing.T) {
 	g := NewWithT(t)
 	name := fmt.Sprintf("virt-test-%d", os.Getpid())
-	pid, command := findQEMU(name)
+	dir := t.TempDir()
+	pid, command := findQEMU(dir, name)
 	g.Expect(pid).To(BeZero())
 	g.Expect(command).To(BeEmpty())
-	cmd := exec.Command("sh", "-c", "echo up; read never", "it's", "guest="+name+",debug-threads=on")
+	cmd := exec.Command("sh", "-c", "echo up; read never", "it's", "guest="+name+",debug-threads=on", "path="+dir+"/agent")
 	stdin, err := cmd.StdinPipe()
 	g.Expect(err).NotTo(HaveOccurred())
 	defer stdin.Close()
@@ -110,11 +111,13 @@ func TestQEMUIsFoundByItsDomain(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	defer end(t, p)
 	g.Eventually(p.output.String).WithTimeout(patience).Should(Equal("up"))
-	pid, command = findQEMU(name)
+	pid, command = findQEMU(dir, name)
 	g.Expect(pid).To(Equal(p.cmd.Process.Pid))
-	g.Expect(command).To(Equal(`sh -c 'echo up; read never' 'it'\''s' guest=` + name + `,debug-threads=on`))
-	pid, _ = findQEMU(name[:len(name)-1])
+	g.Expect(command).To(Equal(`sh -c 'echo up; read never' 'it'\''s' guest=` + name + `,debug-threads=on path=` + dir + `/agent`))
+	pid, _ = findQEMU(dir, name[:len(name)-1])
 	g.Expect(pid).To(BeZero(), "a name is not its beginning")
+	pid, _ = findQEMU(dir[:len(dir)-1], name)
+	g.Expect(pid).To(BeZero(), "another owner has a domain of that name")
 }
 
 func TestQuoteForAShell(t *testing.T) {

@@ -79,16 +79,21 @@ func URI(dir string) string { return "qemu+unix:///session?socket=" + Socket(dir
 
 // Create starts a transient domain.
 func (h *Hypervisor) Create(ctx context.Context, name, xml string) (lab.Machine, error) {
-	m := &Machine{name: name, changes: make(chan lab.Change, 64)}
+	return h.launch(ctx, name, "create", func() (*libvirt.Domain, error) { return h.conn.DomainCreateXML(xml, 0) })
+}
+
+// launch has call start the domain of that name.
+func (h *Hypervisor) launch(ctx context.Context, name, verb string, call func() (*libvirt.Domain, error)) (lab.Machine, error) {
 	h.mu.Lock()
 	if h.down {
 		h.mu.Unlock()
-		return nil, fmt.Errorf("create domain %q: the private libvirtd is gone", name)
+		return nil, fmt.Errorf("%s domain %q: the private libvirtd is gone", verb, name)
 	}
+	m := &Machine{name: name, dir: h.daemon.dir, changes: make(chan lab.Change, 64)}
 	h.machines[name] = m // before the domain exists: its first events must find it
 	h.mu.Unlock()
-	err := do(ctx, fmt.Sprintf("create domain %q", name), func() error {
-		dom, err := h.conn.DomainCreateXML(xml, 0)
+	err := do(ctx, fmt.Sprintf("%s domain %q", verb, name), func() error {
+		dom, err := call()
 		if err != nil {
 			return err
 		}
@@ -96,7 +101,7 @@ func (h *Hypervisor) Create(ctx context.Context, name, xml string) (lab.Machine,
 		return nil
 	})
 	if err != nil {
-		h.forget(name)
+		h.forget(m)
 		return nil, err
 	}
 	return m, nil
@@ -119,10 +124,13 @@ func (h *Hypervisor) Close() error {
 	return h.err
 }
 
-func (h *Hypervisor) forget(name string) {
+// forget drops m, unless another machine has its name by now: a saved domain's last event may come after its restore.
+func (h *Hypervisor) forget(m *Machine) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.machines, name)
+	if h.machines[m.name] == m {
+		delete(h.machines, m.name)
+	}
 }
 
 func (h *Hypervisor) machine(dom *libvirt.Domain) *Machine {
@@ -164,7 +172,7 @@ func (h *Hypervisor) onLifecycle(_ *libvirt.Connect, dom *libvirt.Domain, event 
 		return
 	}
 	if change.State == lab.Stopped {
-		h.forget(m.name)
+		h.forget(m)
 	}
 	m.note(change)
 }

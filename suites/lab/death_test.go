@@ -11,23 +11,24 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"ionlab/labtest"
 	. "ionlab/matchers"
 )
 
-// qemuOf finds the process of a domain by its command line.
-func qemuOf(domain string) int {
+// qemuOf finds the process of a node by its command line: domains of other labs have the same name, and other sockets.
+func qemuOf(node *labtest.Node) int {
 	GinkgoHelper()
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	Expect(err).NotTo(HaveOccurred())
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(data), "\x00guest="+domain+",") {
+		if err == nil && strings.Contains(string(data), "-"+node.Name()+",debug-threads=") && strings.Contains(string(data), "/"+node.Lab().ID()+"/") {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			Expect(err).NotTo(HaveOccurred())
 			return pid
 		}
 	}
-	Fail("no QEMU runs domain " + domain)
+	Fail("no QEMU runs node " + node.Name())
 	return 0
 }
 
@@ -57,7 +58,7 @@ func waitForDeath(ctx SpecContext, kill func()) (string, time.Duration) {
 
 func deathSpecs() {
 	It("ends an Eventually at once when QEMU is killed, and names node, cause and console", func(ctx SpecContext) {
-		pid := qemuOf(bench.Lab().ID() + "-bench")
+		pid := qemuOf(bench)
 		message, took := waitForDeath(ctx, func() { Expect(syscall.Kill(pid, syscall.SIGKILL)).To(Succeed()) })
 		AddReportEntry("the failure after kill -9", took.String()+"\n"+message)
 		Expect(took).To(BeNumerically("<", 2*time.Second))

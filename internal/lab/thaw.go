@@ -1,0 +1,115 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// wakeLimit bounds what a restored guest takes to answer and to be put right. The measured floor is 2 s under emulation.
+const wakeLimit = 2 * time.Minute
+
+// thaw starts every node from a saved state, at one instant, on fresh overlays, and waits until each is put right: its
+// clock set, its random source reseeded, known to be the one that was saved, and open to commands.
+func (l *Lab) thaw(ctx context.Context, from checkpoint) error {
+	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.restore(ctx, from.nodes[node.Name()]) }); err != nil {
+		return err
+	}
+	return l.each(ctx, func(ctx context.Context, node *Node) error { return node.resume(ctx, from) })
+}
+
+// restore starts the node's domain from its saved state, paused.
+func (n *Node) restore(ctx context.Context, saved savedNode) error {
+	n.setStatus("restoring")
+	began := time.Now()
+	if err := n.restoreDisks(ctx, saved); err != nil {
+		return &StageError{Node: n.Name(), Stage: "restore", Err: err}
+	}
+	xml, err := n.domainXML()
+	if err != nil {
+		return err
+	}
+	create := func(h Hypervisor) (Machine, error) { return h.Restore(ctx, n.domainName(), xml, saved.memory) }
+	if err := n.reenter(ctx, xml, create); err != nil {
+		return &StageError{Node: n.Name(), Stage: "restore", Err: err}
+	}
+	n.staged("restore", began)
+	return nil
+}
+
+// reenter goes on with the saved life of the node, or begins one that is held.
+func (n *Node) reenter(ctx context.Context, xml string, create func(Hypervisor) (Machine, error)) error {
+	n.mu.Lock()
+	l := n.life
+	n.mu.Unlock()
+	if l == nil {
+		l = newLife()
+		l.hold(true)
+		_, err := n.launch(l, xml, create)
+		return err
+	}
+	hypervisor, err := n.lab.running()
+	if err != nil {
+		return err
+	}
+	machine, err := create(hypervisor)
+	if err != nil {
+		return err
+	}
+	l.goOn(machine)
+	if !n.follow(l) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// restoreDisks makes an overlay on the saved layer, and gives the node the other files it had.
+func (n *Node) restoreDisks(ctx context.Context, saved savedNode) error {
+	if err := n.lab.cfg.Host.Overlay(ctx, n.files.overlay, saved.layer, "qcow2", n.diskSize()); err != nil {
+		return err
+	}
+	if saved.seed != "" {
+		n.files.seed = saved.seed
+	}
+	errs := []error{n.lab.giveToQEMU(n.files.overlay)}
+	if saved.vars != "" {
+		errs = append(errs, n.lab.copyFileTo(saved.vars, n.files.vars))
+	}
+	if saved.console != "" && !exists(n.files.log) {
+		errs = append(errs, n.lab.copyFileTo(saved.console, n.files.log))
+	}
+	return errors.Join(errs...)
+}
+
+// resume lets the restored node run on and puts it right.
+func (n *Node) resume(ctx context.Context, from checkpoint) error {
+	l, err := n.alive()
+	if err != nil {
+		return err
+	}
+	if err := n.do(ctx, l, Resume); err != nil {
+		return &StageError{Node: n.Name(), Stage: "resume", Err: err}
+	}
+	behind := time.Since(from.paused) + from.nodes[n.Name()].lag
+	l.hold(false)
+	return n.settle(ctx, l, n.wakeStages(behind))
+}
+
+// wakeStages lead from a restored machine to a provisioned node.
+func (n *Node) wakeStages(behind time.Duration) []stage {
+	limits := n.lab.limits
+	return []stage{
+		{"login", "the restored guest does not answer", min(wakeLimit, limits.Boot), n.awaitLogin},
+		{"wake", "", wakeLimit, func(ctx context.Context, l *life) error { return n.wake(ctx, l, behind) }},
+	}
+}
+
+// staged notes how long a stage took.
+func (n *Node) staged(stage string, began time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stages = append(n.stages, StageTime{stage, time.Since(began)})
+}
+
+// errNotTheSame says that a restored guest is not the one that was saved.
+var errNotTheSame = errors.New("the restored guest is not the one that was saved")
