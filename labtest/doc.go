@@ -44,5 +44,6 @@
 //	LABTEST_CATALOG               the user's own image catalog
 //	LABTEST_SEED                  where the randomness of impairments begins; see Lab.Seed
 //	LABTEST_CACHE_DIR, LABTEST_STATE_DIR, LABTEST_RUN_DIR
-//	                              images; disks of running labs; sockets of running labs
+//	                              images and snapshots; disks of running labs; sockets of running labs
+//	LABTEST_WARM                  off: no lab starts from a snapshot, and none leaves one
 package labtest

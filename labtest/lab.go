@@ -89,7 +89,7 @@ func newLab(file string, opts []Option) (*Lab, error) {
 	}
 	return assemble(lab.Config{
 		Topology: topo, Dirs: dirs, Log: s.log, Host: machine, Limits: s.limits, Seed: seed,
-		AllowFailedUnits: s.allowFailedUnits, SkipMeasuring: s.skipMeasuring,
+		AllowFailedUnits: s.allowFailedUnits, SkipMeasuring: s.skipMeasuring, ColdStart: s.coldStart,
 	})
 }
 

@@ -15,6 +15,7 @@ type settings struct {
 	limits           lab.Limits
 	allowFailedUnits bool
 	skipMeasuring    bool
+	coldStart        bool
 	seed             uint64
 }
 
@@ -37,3 +38,7 @@ func WithSeed(seed uint64) Option { return func(s *settings) { s.seed = seed } }
 
 // WithoutMeasuring starts the lab without measuring whether its links do what the topology asks of them.
 func WithoutMeasuring() Option { return func(s *settings) { s.skipMeasuring = true } }
+
+// WithColdStart boots every node from its image, although an earlier run may have left a snapshot of the lab, and leaves
+// none. LABTEST_WARM=off does the same for all labs.
+func WithColdStart() Option { return func(s *settings) { s.coldStart = true } }

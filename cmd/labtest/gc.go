@@ -13,14 +13,15 @@ import (
 
 	"ionlab/internal/image"
 	"ionlab/internal/lab"
+	"ionlab/internal/snapshot"
 )
 
 func (a *app) gcCmd() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "gc", Short: "Remove what dead labs left on disk",
-		Long: `gc removes the folders of labs whose owner was killed, and in the image store what killed builds and downloads left,
-what nothing refers to, and what is above the store's bound. It prints what it removes.
+		Long: `gc removes the folders of labs whose owner was killed, and in the stores of images and snapshots what killed builds and
+downloads left, what nothing refers to, and what is above the store's bound. It prints what it removes.
 
 A lab dies with its owner, so there is never a process to end. What belongs to a living owner is never touched: the
 kernel knows who holds a lab's lock.`,
@@ -44,14 +45,15 @@ func (a *app) gc(ctx context.Context, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	mode, verb := lab.GCRemove, "removed"
+	mode, snapshots, verb := lab.GCRemove, snapshot.ModeRemove, "removed"
 	if dryRun {
-		mode, verb = lab.GCDryRun, "would remove"
+		mode, snapshots, verb = lab.GCDryRun, snapshot.ModeDryRun, "would remove"
 	}
 	labs, errLabs := labGarbage(ctx, dirs, mode)
 	images, errImages := a.imageGarbage(ctx, dirs, image.GCOptions{DryRun: dryRun})
+	saved, errSaved := a.snapshotGarbage(ctx, dirs, snapshots)
 	var sum int64
-	all := slices.Concat(labs, images)
+	all := slices.Concat(labs, images, saved)
 	for _, g := range all {
 		sum += g.bytes
 		fmt.Fprintf(a.out, "%s %s (%s)\n", verb, g.what, byteSize(g.bytes))
@@ -59,7 +61,7 @@ func (a *app) gc(ctx context.Context, dryRun bool) error {
 			fmt.Fprintf(a.out, "  %s\n", path)
 		}
 	}
-	if err := errors.Join(errLabs, errImages); err != nil {
+	if err := errors.Join(errLabs, errImages, errSaved); err != nil {
 		return err
 	}
 	if len(all) == 0 {
