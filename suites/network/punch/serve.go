@@ -64,15 +64,20 @@ func serve(ctx context.Context, addr string) error {
 	wg.Go(func() { r.packets(packets) })
 	for {
 		conn, err := streams.Accept()
-		if err != nil && ctx.Err() == nil {
-			return err
-		}
 		if err != nil {
 			wg.Wait()
-			return nil
+			return ended(ctx, err)
 		}
 		wg.Go(func() { r.stream(ctx, conn) })
 	}
+}
+
+// ended is nil where ctx has ended, which is what made err.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func (r *register) packets(conn net.PacketConn) {
