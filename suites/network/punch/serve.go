@@ -66,18 +66,13 @@ func serve(ctx context.Context, addr string) error {
 		conn, err := streams.Accept()
 		if err != nil {
 			wg.Wait()
-			return ended(ctx, err)
+			if ctx.Err() != nil {
+				err = nil // That is what has ended it.
+			}
+			return err
 		}
 		wg.Go(func() { r.stream(ctx, conn) })
 	}
-}
-
-// ended is nil where ctx has ended, which is what made err.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 func (r *register) packets(conn net.PacketConn) {
