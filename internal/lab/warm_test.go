@@ -280,3 +280,15 @@ func TestCloseEndsAStartThatIsMakingASnapshot(t *testing.T) {
 		})
 	}
 }
+
+func TestALabOnTwoNetworksStartsWarm(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	dirs, host := testDirs(t), newFakeHost(t)
+	const text = "networks: [{name: west, subnet: 10.81.0.0/24}, {name: east, subnet: 10.82.0.0/24}]\n" +
+		"nodes: [{name: alice, memory_mb: 128, networks: [west, east]}]\n"
+	leaveSnapshot(t, dirs, host, text)
+	b := warmBench(t, dirs, host, text, nil)
+	b.up()
+	g.Expect(b.Beginning()).To(warm())
+}

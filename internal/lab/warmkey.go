@@ -70,7 +70,7 @@ func anonymousDomain(cfg domain.Config) domain.Config {
 	}
 	nics := slices.Clone(cfg.NICs)
 	for i := range nics {
-		nics[i].Socket = "/nic"
+		nics[i].Socket = fmt.Sprintf("/nic%d", i)
 	}
 	cfg.NICs = nics
 	return cfg
