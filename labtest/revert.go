@@ -12,9 +12,9 @@ func (l *Lab) Snapshot(ctx context.Context) error { return hopeless(l.inner.Snap
 
 // Revert returns every node to the last Snapshot, at one instant, also one that has died or was powered off since. Files,
 // processes and memory are as they were then; the clock is right, and random numbers are new ones. Commands that run and
-// connections that are open end with an error; the next operation connects anew. The networks are left as they are: specs
-// that change them change them back by themselves, and routers forget no mapping. When it fails every node is dead and says
-// why.
+// connections that are open end with an error; the next operation connects anew. The routers have the mappings of then;
+// conditions, partitions and links are left as they are: specs that change them change them back by themselves. When it
+// fails every node is dead and says why.
 func (l *Lab) Revert(ctx context.Context) error { return hopeless(l.inner.Revert(ctx)) }
 
 // Beginning tells how the lab began: "warm start: ..." from a snapshot that an earlier run left, or "cold start: ..." with the

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"ionlab/internal/fabric/nat"
 	"ionlab/internal/guest"
 	"ionlab/internal/snapshot"
 )
@@ -186,6 +187,8 @@ const (
 type checkpoint struct {
 	paused time.Time
 	nodes  map[string]savedNode
+	// mappings are those of the routers, by name; nil where the machines begin anew in a fabric that has just begun.
+	mappings map[string][]nat.Mapping
 }
 
 // savedNode are the files of one node, and by how much its clock was behind.

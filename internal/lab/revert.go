@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ionlab/internal/fabric/nat"
 )
 
 // ErrReverted is wrapped by operations that the lab's return to its snapshot has cut off.
@@ -19,9 +21,9 @@ type snapshots struct {
 }
 
 // Snapshot saves the state of all nodes at one instant: memory, processes and disks. Revert returns to it as often as
-// wanted; a later Snapshot replaces it. Every node has to run. Connections into the guests go on, but they are cut off by
-// a Revert, and so is what runs over them. The networks' conditions, partitions and the mappings of routers are no part of
-// it. After an error the lab is dead: what could not be saved is lost.
+// wanted; a later Snapshot replaces it. Every node has to run. Commands over connections into the guests go on, but they
+// are cut off by a Revert. The mappings of routers are part of it; conditions, partitions and the state of links are not.
+// After an error the lab is dead: what could not be saved is lost.
 func (l *Lab) Snapshot(ctx context.Context) error {
 	if err := l.exclusive(ctx, l.snapshot); err != nil {
 		return fmt.Errorf("snapshot of lab %s: %w", l.ID(), err)
@@ -83,7 +85,7 @@ func (l *Lab) snapshot(ctx context.Context) error {
 	began := time.Now()
 	old := l.snapshots.last
 	l.snapshots.taken++
-	next := &checkpoint{nodes: map[string]savedNode{}}
+	next := &checkpoint{nodes: map[string]savedNode{}, mappings: map[string][]nat.Mapping{}}
 	if err := l.take(ctx, next, filepath.Join(dir, fmt.Sprint(l.snapshots.taken))); err != nil {
 		l.bury("its snapshot failed: " + err.Error())
 		return err
@@ -116,6 +118,9 @@ func (l *Lab) take(ctx context.Context, into *checkpoint, prefix string) error {
 	if into.paused, err = l.saveAll(ctx, func(node *Node) string { return name(node, memorySuffix) }); err != nil {
 		return err
 	}
+	for _, router := range l.fabric.Routers() {
+		into.mappings[router.Name()] = router.Mappings()
+	}
 	for _, node := range l.nodes {
 		saved := savedNode{memory: name(node, memorySuffix), layer: name(node, layerSuffix), lag: node.lag}
 		if err := os.Rename(node.files.overlay, saved.layer); err != nil {
@@ -140,6 +145,7 @@ func (l *Lab) revert(ctx context.Context) error {
 	began := time.Now()
 	err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.drop(ctx) })
 	if err == nil {
+		l.fabric.Discard() // what is on its way was sent in a time that will not have been
 		err = l.goOn(ctx, *to)
 	}
 	if err != nil {

@@ -15,6 +15,12 @@ func (l *Lab) thaw(ctx context.Context, from checkpoint) error {
 	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.restore(ctx, from.nodes[node.Name()]) }); err != nil {
 		return err
 	}
+	// Here all nodes stand still: the routers are put back to the same instant.
+	for _, router := range l.fabric.Routers() {
+		if list, ok := from.mappings[router.Name()]; ok {
+			router.RestoreMappings(list, from.paused)
+		}
+	}
 	return l.each(ctx, func(ctx context.Context, node *Node) error { return node.resume(ctx, from) })
 }
 
