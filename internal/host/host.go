@@ -96,7 +96,9 @@ func (h *Host) Accelerator(ctx context.Context, kernels []string) (accel, reason
 
 // Hypervisor starts a private libvirt in dir.
 func (h *Host) Hypervisor(ctx context.Context, dir string, account *lab.Account) (lab.Hypervisor, error) {
-	return virt.Start(ctx, virt.Config{Dir: dir, Account: (*virt.Account)(account), Log: h.log})
+	return virt.Start(ctx, virt.Config{
+		Dir: dir, Account: (*virt.Account)(account), Log: h.log, Capabilities: filepath.Join(h.dirs.Cache, "capabilities"),
+	})
 }
 
 // Overlay makes a qcow2 disk on top of an image's disk.

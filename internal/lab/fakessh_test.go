@@ -70,6 +70,7 @@ func (g *fakeGuest) healthy() []answer {
 		{match: "result.json", out: "INSTANCE\n\n" + healthyResult + "\n" + healthyStatus},
 		{match: "clock_settime", out: "NONCE CLOCK RANDOM\n"},
 		{match: "drop_caches"},
+		{match: "perl -e exit"},
 		{match: "/proc/sys/kernel/random/boot_id", out: g.bootID() + "\n"},
 		{match: "is-system-running", out: "running\n"},
 		{match: "systemctl reboot", before: g.machine.reboot},

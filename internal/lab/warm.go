@@ -123,6 +123,9 @@ func (l *Lab) openSnapshot(ctx context.Context) (why string, err error) {
 	doing := fmt.Sprintf("starts lab %s of topology %q cold, to make its snapshot", l.ID(), l.topo.Metadata.Name)
 	w.draft, err = w.store.Begin(ctx, w.inputs.Key(), doing, func(holder string) {
 		l.tell(Event{Stage: "waiting for a snapshot", Note: holder})
+		for _, node := range l.nodes {
+			node.setStatus("waiting for a snapshot: " + holder)
+		}
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -196,7 +199,7 @@ func (l *Lab) bring(ctx context.Context) error {
 	if w.entry == nil {
 		return l.bootCold(ctx)
 	}
-	err := l.thaw(ctx, checkpointOf(w.entry))
+	err := l.thawChecked(ctx, w.entry)
 	if err == nil {
 		age := time.Since(w.entry.Manifest.Created).Round(time.Second)
 		l.begins(warmStart, fmt.Sprintf("snapshot %s, made %s ago", snapshot.Short(w.entry.Manifest.Key), age))
@@ -205,7 +208,11 @@ func (l *Lab) bring(ctx context.Context) error {
 	if ctx.Err() != nil || l.isClosed() {
 		return err
 	}
-	why := "the snapshot does not work here: " + err.Error()
+	why := err.Error()
+	var damaged *snapshot.DamagedError
+	if !errors.As(err, &damaged) {
+		why = "the snapshot does not work here: " + why
+	}
 	if err := l.startOver(ctx, why); err != nil {
 		return err
 	}
@@ -220,6 +227,26 @@ func (l *Lab) bring(ctx context.Context) error {
 		return err
 	}
 	return l.bootCold(ctx)
+}
+
+// thawChecked starts the nodes from an entry while its files are read and compared: both take their time. Damage ends the
+// start, and explains whatever else went wrong.
+func (l *Lab) thawChecked(ctx context.Context, entry *snapshot.Entry) error {
+	starting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	checked := make(chan error, 1)
+	go func() {
+		err := entry.Check(ctx)
+		if err != nil {
+			cancel(err)
+		}
+		checked <- err
+	}()
+	err := l.thaw(starting, checkpointOf(entry))
+	if damage := <-checked; damage != nil {
+		return damage
+	}
+	return err
 }
 
 // bootCold boots every node from its image. Where the lab makes a snapshot, it is made of all nodes when the last one is

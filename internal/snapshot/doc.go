@@ -6,6 +6,6 @@
 //
 // A key is filled under a lock, so that of several processes one works and the others wait for it; it is filled in a
 // temporary folder that is renamed, so there is no half entry. An entry in use holds a shared lock until Close, or until its
-// process dies, and is never removed. Files are checked by size and CRC-32C each time an entry is opened, and by SHA-256 when
-// asked; a damaged entry is not handed out. The kernel frees the locks of a process that dies: nothing depends on process ids.
+// process dies, and is never removed. Files are checked by size and CRC-32C each time an entry is used, and by SHA-256 when
+// asked. The kernel frees the locks of a process that dies: nothing depends on process ids.
 package snapshot

@@ -74,18 +74,11 @@ func (s *Store) info(key string) Info {
 
 // Verify checks the files of a key's entry by SHA-256. What is wrong is a *DamagedError.
 func (s *Store) Verify(ctx context.Context, key string) error {
-	e, err := s.open(ctx, key)
+	e, err := s.Get(ctx, key)
 	if err != nil {
 		return err
 	}
-	err = e.check(ctx, thorough)
-	if closeErr := e.Close(); closeErr != nil {
-		return errors.Join(err, closeErr)
-	}
-	if err != nil && ctx.Err() == nil {
-		return &DamagedError{Key: key, Err: err}
-	}
-	return err
+	return errors.Join(e.verify(ctx, thorough), e.Close())
 }
 
 // Find returns the one key that begins with the given text.

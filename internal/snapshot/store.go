@@ -126,25 +126,21 @@ func (e *Entry) Close() error {
 	return e.used.Close()
 }
 
-// Get opens the entry of a key and checks its files by size and CRC-32C. Without one the error is ErrAbsent; what is
-// damaged is a *DamagedError.
-func (s *Store) Get(ctx context.Context, key string) (*Entry, error) {
-	e, err := s.open(ctx, key)
-	if err != nil {
-		return nil, err
+// Check reads the entry's files and compares them by size and CRC-32C. The error is a *DamagedError, or that of ctx. It may
+// go on while the files are in use.
+func (e *Entry) Check(ctx context.Context) error { return e.verify(ctx, quick) }
+
+func (e *Entry) verify(ctx context.Context, how depth) error {
+	err := e.check(ctx, how)
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
-	if err := e.check(ctx, quick); err != nil {
-		err = errors.Join(err, e.Close())
-		if ctx.Err() != nil {
-			return nil, err
-		}
-		return nil, &DamagedError{Key: key, Err: err}
-	}
-	return e, nil
+	return &DamagedError{Key: e.Manifest.Key, Err: err}
 }
 
-// open opens the entry of a key without looking at its files.
-func (s *Store) open(ctx context.Context, key string) (*Entry, error) {
+// Get takes the entry of a key into use. Without one the error is ErrAbsent; what is damaged is a *DamagedError. The
+// manifest is checked, the files are by Check.
+func (s *Store) Get(ctx context.Context, key string) (*Entry, error) {
 	name, digest, err := s.readRef(key)
 	if err != nil {
 		return nil, err

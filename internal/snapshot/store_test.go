@@ -121,7 +121,7 @@ func TestDamageIsNamedAndNotHandedOut(t *testing.T) {
 			e := fill(t, s, key, "memory")
 			test.spoil(g, e, s)
 			g.Expect(e.Close()).To(Succeed())
-			_, err := s.Get(within(t), key)
+			err := get(t, s, key)
 			var damaged *DamagedError
 			g.Expect(errors.As(err, &damaged)).To(BeTrue(), "%v", err)
 			g.Expect(err).To(MatchError(And(HavePrefix("snapshot "+Short(key)+" is damaged: "), ContainSubstring(test.want))))
@@ -134,6 +134,16 @@ func TestDamageIsNamedAndNotHandedOut(t *testing.T) {
 			g.Expect(os.ReadDir(s.path(entriesDir))).To(HaveLen(1), "what was damaged is gone")
 		})
 	}
+}
+
+// get takes an entry into use, checks it and lets go of it.
+func get(t testing.TB, s *Store, key string) error {
+	t.Helper()
+	e, err := s.Get(within(t), key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.Check(within(t)), e.Close())
 }
 
 func change(g Gomega, path, content string) {

@@ -45,7 +45,7 @@ max_core = 0
 
 func startDaemon(ctx context.Context, cfg Config) (*daemon, error) {
 	d := &daemon{dir: cfg.Dir, socket: Socket(cfg.Dir)}
-	if err := d.layout(cfg.Account); err != nil {
+	if err := d.layout(cfg); err != nil {
 		return nil, err
 	}
 	argv, err := confine(ctx, cfg.Account)
@@ -68,7 +68,7 @@ func startDaemon(ctx context.Context, cfg Config) (*daemon, error) {
 func Socket(dir string) string { return filepath.Join(dir, "libvirt", "libvirt-sock") }
 
 // layout makes the folders that libvirt wants and its configuration.
-func (d *daemon) layout(owner *Account) error {
+func (d *daemon) layout(cfg Config) error {
 	files := map[string]string{"c/libvirt/qemu.conf": qemuConf, "c/libvirt/libvirtd.conf": libvirtdConf}
 	for name, text := range files {
 		path := filepath.Join(d.dir, name)
@@ -84,6 +84,12 @@ func (d *daemon) layout(owner *Account) error {
 			return fmt.Errorf("make folder for libvirtd: %w", err)
 		}
 	}
+	if cfg.Capabilities != "" {
+		if err := d.shareCapabilities(cfg.Capabilities, cfg.Account); err != nil {
+			return err
+		}
+	}
+	owner := cfg.Account
 	if owner == nil {
 		return nil
 	}
@@ -93,6 +99,27 @@ func (d *daemon) layout(owner *Account) error {
 		}
 		return os.Lchown(path, owner.UID, owner.GID)
 	})
+}
+
+// shareCapabilities leads the daemon to a folder that others use too. libvirt checks what it finds there against QEMU's
+// file, its own version, the processor and /dev/kvm, and replaces files by renaming. Source: src/util/virfilecache.c.
+func (d *daemon) shareCapabilities(dir string, owner *Account) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder of QEMU's capabilities: %w", err)
+	}
+	if owner != nil {
+		if err := os.Chown(dir, owner.UID, owner.GID); err != nil {
+			return fmt.Errorf("give the folder of QEMU's capabilities to %s: %w", owner.Name, err)
+		}
+	}
+	link := filepath.Join(d.dir, "k", "libvirt", "qemu", "capabilities")
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		return fmt.Errorf("make folder for libvirtd: %w", err)
+	}
+	if err := os.Symlink(dir, link); err != nil {
+		return fmt.Errorf("share QEMU's capabilities: %w", err)
+	}
+	return nil
 }
 
 // environ keeps the daemon away from the user's own libvirt and away from every bus and display.

@@ -90,8 +90,8 @@ func TestDaemonsFilesAreItsOwnersAlone(t *testing.T) {
 	g := NewWithT(t)
 	dir := t.TempDir()
 	d := &daemon{dir: dir}
-	g.Expect(d.layout(nil)).To(Succeed())
-	g.Expect(d.layout(&Account{UID: os.Getuid(), GID: os.Getgid()})).To(Succeed(), "again, and given to ourselves")
+	g.Expect(d.layout(Config{})).To(Succeed())
+	g.Expect(d.layout(Config{Account: &Account{UID: os.Getuid(), GID: os.Getgid()}})).To(Succeed(), "again, and given to ourselves")
 	modes := map[string]string{}
 	g.Expect(filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || path == dir {
@@ -116,7 +116,24 @@ func TestDaemonsFilesAreItsOwnersAlone(t *testing.T) {
 		}
 	}
 	g.Expect(d.environ()).NotTo(ContainElement(HavePrefix("DBUS_SESSION_BUS_ADDRESS")))
-	g.Expect((&daemon{dir: "/proc/nonexistent"}).layout(nil)).To(MatchError(HavePrefix("make folder for libvirtd: ")))
+	g.Expect((&daemon{dir: "/proc/nonexistent"}).layout(Config{})).To(MatchError(HavePrefix("make folder for libvirtd: ")))
+}
+
+func TestDaemonsShareWhatLibvirtKnowsOfQEMU(t *testing.T) {
+	g := NewWithT(t)
+	shared := filepath.Join(t.TempDir(), "cache", "capabilities")
+	for range 2 {
+		d := &daemon{dir: t.TempDir()}
+		me := &Account{Name: "me", UID: os.Getuid(), GID: os.Getgid()}
+		g.Expect(d.layout(Config{Capabilities: shared, Account: me})).To(Succeed())
+		there := filepath.Join(d.dir, "k", "libvirt", "qemu", "capabilities")
+		g.Expect(os.WriteFile(filepath.Join(there, filepath.Base(d.dir)+".xml"), nil, 0o600)).To(Succeed())
+	}
+	g.Expect(os.ReadDir(shared)).To(HaveLen(2))
+	info, err := os.Stat(shared)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Mode().Perm()).To(Equal(os.FileMode(0o700)))
+	g.Expect((&daemon{dir: t.TempDir()}).layout(Config{Capabilities: "/proc/nonexistent"})).To(MatchError(HavePrefix("make the folder of QEMU's capabilities: ")))
 }
 
 func TestDaemonThatEndsFailsTheStartAtOnce(t *testing.T) {

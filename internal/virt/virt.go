@@ -23,7 +23,10 @@ type Config struct {
 	Dir string
 	// Account runs libvirtd and QEMU when this process is root; nil runs them as the user we are.
 	Account *Account
-	Log     *slog.Logger
+	// Capabilities is a folder where libvirt keeps what it found out about QEMU, for the daemons of all owners: asking QEMU
+	// takes half a second under load. It is made where it is missing. Empty for none.
+	Capabilities string
+	Log          *slog.Logger
 }
 
 // Hypervisor is a connection to a private libvirtd. It is safe for concurrent use. Close it.
