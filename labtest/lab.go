@@ -186,8 +186,8 @@ func (l *Lab) close() error {
 
 // startReport is the report entry of a start: what ran the CPUs, and how long each stage of each node took.
 func (l *Lab) startReport() string {
-	text := fmt.Sprintf("%s in %s on %s, impairment seed %d",
-		l.GomegaString(), l.inner.Took().Round(100*time.Millisecond), l.inner.Accelerator(), l.Seed())
+	text := fmt.Sprintf("%s in %s on %s, impairment seed %d\n  %s", l.GomegaString(), l.inner.Took().Round(100*time.Millisecond),
+		l.inner.Accelerator(), l.Seed(), l.Beginning())
 	for _, node := range l.inner.Nodes() {
 		text += "\n  " + node.Name() + ":"
 		for _, stage := range node.Stages() {
