@@ -132,10 +132,11 @@ func (l *Lab) manifest(paused time.Time) *snapshot.Manifest {
 
 // saveAll stops all machines at one instant and writes their memory to files. After an error some may be gone.
 func (l *Lab) saveAll(ctx context.Context, path func(*Node) string) (paused time.Time, err error) {
+	asked := time.Now()
 	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.halt(ctx) }); err != nil {
 		return paused, err
 	}
-	paused = time.Now()
+	paused = asked.Add(time.Since(asked) / 2)
 	return paused, l.each(ctx, func(ctx context.Context, node *Node) error { return node.save(ctx, path(node)) })
 }
 

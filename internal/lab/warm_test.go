@@ -164,13 +164,12 @@ func TestColdStartOnRequest(t *testing.T) {
 
 func TestWhatIsWrongWithASnapshotLeadsToAColdStartAndANewOne(t *testing.T) {
 	t.Parallel()
-	wake := func(out string) func(testing.TB, Dirs, *fakeHost) {
+	// wrong makes the guest give wrong answers so many times: those of the old snapshot.
+	wrong := func(out string, times int) func(testing.TB, Dirs, *fakeHost) {
 		return func(_ testing.TB, _ Dirs, host *fakeHost) {
-			once := true
 			host.plan("alice").set(func(now *behaviour) {
 				now.answers = []answer{{match: "clock_settime", out: out, before: func() {
-					if once { // it is wrong in the old snapshot only
-						once = false
+					if times--; times == 0 {
 						host.plan("alice").set(func(now *behaviour) { now.answers = nil })
 					}
 				}}}
@@ -183,9 +182,9 @@ func TestWhatIsWrongWithASnapshotLeadsToAColdStartAndANewOne(t *testing.T) {
 	}{
 		"flipped byte": {spoilFile("alice.memory", func(data []byte) []byte { data[10] ^= 1; return data }), "is damaged: the content of alice.memory has changed"},
 		"truncated":    {spoilFile("alice.qcow2", func([]byte) []byte { return []byte("x") }), "is damaged: alice.qcow2 has 1 bytes instead of 0"},
-		"nonce":        {wake("another CLOCK RANDOM\n"), `the restored guest is not the one that was saved: the nonce of its boot is "another"`},
-		"clock":        {wake("NONCE 1700000000.000000000 RANDOM\n"), "its clock says 2023-11-14T22:13:20Z, where the host's says "},
-		"answer":       {wake("rubbish\n"), `the restored guest answers "rubbish\n"`},
+		"nonce":        {wrong("another CLOCK RANDOM\n", 1), `the restored guest is not the one that was saved: the nonce of its boot is "another"`},
+		"clock":        {wrong("NONCE 1700000000.000000000 RANDOM\n", 3), "its clock says 2023-11-14T22:13:20Z, where the host's says "},
+		"answer":       {wrong("rubbish\n", 1), `the restored guest answers "rubbish\n"`},
 		"restore": {func(_ testing.TB, _ Dirs, host *fakeHost) {
 			host.failRestoreOnce = errors.New("unsupported configuration")
 		}, `node "alice": stage "restore": unsupported configuration`},
@@ -291,4 +290,48 @@ func TestALabOnTwoNetworksStartsWarm(t *testing.T) {
 	b := warmBench(t, dirs, host, text, nil)
 	b.up()
 	g.Expect(b.Beginning()).To(warm())
+}
+
+func TestAClockThatIsOffIsPutRight(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	g.Expect(b.Snapshot(within(t))).To(Succeed())
+	asked := 0
+	b.host.plan("alice").set(func(now *behaviour) {
+		now.answers = []answer{{match: "clock_settime", out: "NONCE 4000000000.000000000 RANDOM\n", before: func() {
+			asked++
+			b.host.plan("alice").set(func(now *behaviour) { now.answers = nil })
+		}}}
+	})
+	g.Expect(b.Revert(within(t))).To(Succeed())
+	g.Expect(asked).To(Equal(1))
+}
+
+func TestARandomSourceThatRepeatsItselfIsNoticed(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	b.host.plan("alice").set(func(now *behaviour) {
+		now.answers = []answer{{match: "clock_settime", out: "NONCE CLOCK 00112233445566778899aabbccddeeff\n"}}
+	})
+	g.Expect(b.Snapshot(within(t))).To(Succeed())
+	g.Expect(b.Revert(within(t))).To(MatchError(ContainSubstring("its random source repeats what it gave after an earlier restore")))
+}
+
+func TestParseWake(t *testing.T) {
+	g := NewWithT(t)
+	state, err := parseWake("n 1700000000.000000007 00112233445566778899aabbccddeeff\n")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(state).To(Equal(wakeState{"n", time.Unix(1700000000, 7), "00112233445566778899aabbccddeeff"}))
+	for _, text := range []string{"", "n", "n 1.0 00", "n x.0 00112233445566778899aabbccddeeff", "n 1.x 00112233445566778899aabbccddeeff", "n 1 00112233445566778899aabbccddeeff"} {
+		_, err := parseWake(text)
+		g.Expect(err).To(HaveOccurred(), text)
+	}
+	now := time.Now()
+	g.Expect(checkClock(now, now.Add(-time.Second), now.Add(time.Second))).To(Succeed())
+	g.Expect(checkClock(now.Add(-3*time.Second), now, now)).To(MatchError(HavePrefix("its clock says ")))
+	g.Expect(checkClock(now.Add(3*time.Second), now, now)).To(MatchError(ContainSubstring("where the host's says ")))
 }
