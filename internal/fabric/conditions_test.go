@@ -170,8 +170,8 @@ func TestDirectionsAreApart(t *testing.T) {
 		}
 		return slices.Min(all)
 	}
-	g.Expect(took(a, b)).To(And(BeNumerically(">=", 80*time.Millisecond), BeNumerically("<", 105*time.Millisecond)))
-	g.Expect(took(b, a)).To(And(BeNumerically(">=", 5*time.Millisecond), BeNumerically("<", 30*time.Millisecond)))
+	g.Expect(took(a, b)).To(And(BeNumerically(">=", 80*time.Millisecond), BeNumerically("<", 130*time.Millisecond)))
+	g.Expect(took(b, a)).To(And(BeNumerically(">=", 5*time.Millisecond), BeNumerically("<", 75*time.Millisecond)))
 }
 
 func TestConditionsChangeAtTheNextFrame(t *testing.T) {
@@ -179,16 +179,16 @@ func TestConditionsChangeAtTheNextFrame(t *testing.T) {
 	f := newFabric(t, nil, lan(2))
 	a, b := connect(t, f, "a", "lan"), connect(t, f, "b", "lan")
 	introduce(a, b)
-	set(t, a.link, Conditions{Egress: impair.Impairment{Delay: 300 * time.Millisecond}})
+	set(t, a.link, Conditions{Egress: impair.Impairment{Delay: 600 * time.Millisecond}})
 	began := time.Now()
 	a.send(number(b, a, 1))
 	g.Eventually(func() uint64 { return a.link.Counters().Egress.Frames }).WithTimeout(patience).Should(BeEquivalentTo(2))
 	set(t, a.link, Conditions{})
 	a.send(number(b, a, 2))
 	g.Expect(numberOf(b.recv())).To(Equal(2))
-	g.Expect(time.Since(began)).To(BeNumerically("<", 300*time.Millisecond))
+	g.Expect(time.Since(began)).To(BeNumerically("<", 600*time.Millisecond))
 	g.Expect(numberOf(b.recv())).To(Equal(1))
-	g.Expect(time.Since(began)).To(BeNumerically(">=", 300*time.Millisecond))
+	g.Expect(time.Since(began)).To(BeNumerically(">=", 600*time.Millisecond))
 }
 
 func TestRateLimitsAFlow(t *testing.T) {
@@ -207,7 +207,8 @@ func TestRateLimitsAFlow(t *testing.T) {
 	for range frames - 1 {
 		b.recv()
 	}
-	g.Expect(time.Since(began)).To(BeNumerically("~", (frames-1)*time.Millisecond, 50*time.Millisecond))
+	g.Expect(time.Since(began)).To(And(
+		BeNumerically(">", (frames-50)*time.Millisecond), BeNumerically("<", frames*time.Millisecond+patience)), "the fake clock's tests are exact")
 	for range 5 * frames {
 		a.send(frame)
 	}
@@ -218,7 +219,7 @@ func TestRateLimitsAFlow(t *testing.T) {
 
 // Held frames and impaired links take nothing from others: neither their order nor their time.
 func TestFloodedLanesKeepTheOrder(t *testing.T) {
-	const senders, frames = 3, 3000
+	const senders, frames = 3, 1000
 	f := newFabric(t, nil, lan(senders+1))
 	b := connect(t, f, "d", "lan")
 	wires := []*wire{b}
@@ -230,15 +231,16 @@ func TestFloodedLanesKeepTheOrder(t *testing.T) {
 	set(t, b.link, Conditions{Ingress: impair.Impairment{Delay: 2 * time.Millisecond, Jitter: 2 * time.Millisecond, RateBits: 2e9}})
 	set(t, wires[0].link, Conditions{Egress: impair.Impairment{Delay: 3 * time.Millisecond, Jitter: 3 * time.Millisecond}})
 	var got atomic.Int64
-	ctx := within(t)
+	var over atomic.Bool
 	var sending sync.WaitGroup
 	defer sending.Wait()
+	defer over.Store(true)
 	for _, w := range wires {
 		sending.Go(func() {
 			tick := time.NewTicker(100 * time.Microsecond)
 			defer tick.Stop()
 			for n := range frames {
-				for int64(n*senders) > got.Load()+1000 && ctx.Err() == nil { // Within the room of the receiver's queue.
+				for int64(n*senders) > got.Load()+500 && !over.Load() { // Within the room of the receiver's queue.
 					<-tick.C
 				}
 				if _, err := w.conn.Write(onWire(number(b, w, n))); err != nil {
