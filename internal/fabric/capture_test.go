@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -269,4 +271,51 @@ func TestTappingDoesNotAllocate(t *testing.T) {
 	batch := []*frame{pool.get(1514), pool.get(60)}
 	w.egress(batch)
 	g.Expect(testing.AllocsPerRun(1000, func() { w.egress(batch) })).To(BeZero())
+}
+
+func TestANetworkWithoutLinksIsAnEmptyCapture(t *testing.T) {
+	g := NewWithT(t)
+	f := newFabric(t, nil, lan(0))
+	n := network(t, f, "lan")
+	var file, recent safeBuffer
+	c, err := n.Capture(t.Context(), &file, CaptureOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(c.Close()).To(Succeed())
+	g.Expect(n.Recent(&recent)).To(Succeed())
+	for _, b := range []*safeBuffer{&file, &recent} {
+		packets, _ := readCapture(t, b.bytes())
+		g.Expect(packets).To(BeEmpty())
+	}
+}
+
+func TestACaptureShowsARouterOnBothSides(t *testing.T) {
+	g := NewWithT(t)
+	f, _ := twoSites(t, preset(t, "symmetric"), nil)
+	alice := boot(t, f, "alice", "home").through(addr4(20, 200))
+	bob := boot(t, f, "bob", "wan")
+	a, b := alice.udp(t, 5000), bob.udp(t, 6000)
+	captured := make(map[string][]seen)
+	for _, name := range []string{"home", "wan"} {
+		var file safeBuffer
+		c, err := network(t, f, name).Capture(t.Context(), &file, CaptureOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		defer func() { g.Expect(c.Close()).To(Succeed()) }()
+		a.send("10.30.0.11:6000", "through "+name)
+		g.Expect(b.hears("through " + name)).To(BeTrue())
+		g.Expect(c.Close()).To(Succeed())
+		captured[name], _ = readCapture(t, file.bytes())
+	}
+	source := func(network, iface, way string) net.IP {
+		for _, s := range captured[network] {
+			if s.iface == iface && s.way == way && strings.HasSuffix(s.text, "through "+network) {
+				return net.IP([]byte(s.text)[12:16])
+			}
+		}
+		t.Errorf("no %sbound packet on %s", way, iface)
+		return nil
+	}
+	g.Expect(source("home", "alice@home", "out").String()).To(Equal("10.20.0.11"))
+	g.Expect(source("home", "gw@home", "in").String()).To(Equal("10.20.0.11"))
+	g.Expect(source("wan", "gw@wan", "out").String()).To(Equal("10.30.0.200"))
+	g.Expect(source("wan", "bob@wan", "in").String()).To(Equal("10.30.0.200"))
 }

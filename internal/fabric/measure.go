@@ -35,12 +35,14 @@ func (f *Fabric) Measure(ctx context.Context, links ...*Link) ([]Measurement, er
 		}
 	}
 	for try := 1; try <= measureTries && len(pending) > 0; try++ {
+		beats := newPulse(f.scheduler, f.pool)
 		var all sync.WaitGroup
 		for _, i := range pending {
 			l, d := links[i/int(directions)], Direction(i%int(directions))
-			all.Go(func() { results[i], errs[i] = l.measure(ctx, d, try) })
+			all.Go(func() { results[i], errs[i] = l.measure(ctx, d, try, beats) })
 		}
 		all.Wait()
+		beats.stop()
 		var again []int
 		for _, i := range pending {
 			if errs[i] == nil {
@@ -72,7 +74,7 @@ func (f *Fabric) impaired() []*Link {
 }
 
 // measure measures one direction once. Try numbers the attempts, so that each has luck of its own.
-func (l *Link) measure(ctx context.Context, d Direction, try int) (Measurement, error) {
+func (l *Link) measure(ctx context.Context, d Direction, try int, beats *pulse) (Measurement, error) {
 	began := time.Now()
 	asked := l.Conditions().of(d)
 	m := Measurement{Owner: l.owner, Network: l.network, Direction: d, Asked: asked}
@@ -80,9 +82,9 @@ func (l *Link) measure(ctx context.Context, d Direction, try int) (Measurement, 
 		return l.fly(d, fmt.Sprintf("%s %d", purpose, try), change)
 	}
 	var all sync.WaitGroup
-	all.Go(func() { m.measureDelay(ctx, fly) })
+	all.Go(func() { m.measureDelay(ctx, fly, beats) })
 	all.Go(func() { m.measureLoss(ctx, fly) })
-	all.Go(func() { m.measureRate(ctx, fly) })
+	all.Go(func() { m.measureRate(ctx, fly, beats) })
 	all.Wait()
 	m.Took = time.Since(began)
 	if ctx.Err() != nil {

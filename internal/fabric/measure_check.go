@@ -19,6 +19,7 @@ const (
 	standardErrors = 3
 	lossTail       = 0.0005 // on each side of the 99.9 % interval
 	negligible     = 1e-12
+	leastTimely    = 20 // delays, where more are too late to count
 )
 
 // ErrMeasured means that a link does something else than what was asked of it.
@@ -35,8 +36,9 @@ type Measurement struct {
 	// JitterSpread is the jitter that the middle two thirds of the delays bespeak, in the terms of Asked.Distribution: half of
 	// the width for a uniform one, the standard deviation for a normal one.
 	JitterSpread time.Duration
-	// DelaySamples is how many delays these come from; 0 where nothing arrives.
-	DelaySamples int
+	// DelaySamples is how many delays these come from; 0 where nothing arrives. Late is how many more there were, which do
+	// not count: the host was too busy to take note of their arrival in time.
+	DelaySamples, Late int
 	// LossPercent is the part of Probes that did not arrive.
 	LossPercent float64
 	Probes      int
@@ -93,6 +95,10 @@ func (v *verdicts) add(slow bool, format string, args ...any) {
 }
 
 func (m Measurement) checkDelay(v *verdicts) {
+	if m.DelaySamples < leastTimely && m.DelaySamples < m.Late {
+		v.add(true, "the delay is unknown: of %d probes that arrived, the host noted %d in time", m.DelaySamples+m.Late, m.DelaySamples)
+		return
+	}
 	if m.DelaySamples == 0 {
 		return // The loss is to blame, and judged.
 	}
@@ -125,10 +131,14 @@ func (m Measurement) checkLoss(v *verdicts) {
 }
 
 func (m Measurement) checkRate(v *verdicts) {
-	if m.Trains == 0 {
+	frames, size := trainOf(m.Asked)
+	if m.Asked.RateBits == 0 || frames < trainLeast {
 		return
 	}
-	frames, size := trainOf(m.Asked)
+	if m.Trains == 0 {
+		v.add(true, "the rate is unknown: of the frames that were to tell it, too few arrived, or were noted in time")
+		return
+	}
 	off := m.RateBits/m.Asked.RateBits - 1
 	room := tolerance + rateTolerance.Seconds()/sendingTime(m.Asked, frames*size).Seconds()
 	if math.Abs(off) > room {

@@ -40,6 +40,10 @@ func TestCheckJudgesAMeasurement(t *testing.T) {
 		"slow":             {func(m *Measurement) { m.RateBits = 9.4e6 }, prefix + "the rate is 9.4 Mbit/s, want 10 Mbit/s ±5.2 %" + host},
 		"fast":             {func(m *Measurement) { m.RateBits = 11e6 }, prefix + "the rate is 11 Mbit/s, want 10 Mbit/s ±5.2 %" + bug},
 		"a short train":    {func(m *Measurement) { m.RateBits, m.Asked.RateBits, m.Asked.QueueBytes = 90e6, 100e6, 5000 }, ""},
+		"nothing in time":  {func(m *Measurement) { m.DelaySamples, m.Late = 3, 397 }, prefix + "the delay is unknown: of 400 probes that arrived, the host noted 3 in time" + host},
+		"enough in time":   {func(m *Measurement) { m.DelaySamples, m.Late = 20, 380 }, ""},
+		"no train":         {func(m *Measurement) { m.Trains = 0 }, prefix + "the rate is unknown: of the frames that were to tell it, too few arrived, or were noted in time" + host},
+		"no room for one":  {func(m *Measurement) { m.Trains, m.Asked.QueueBytes = 0, 200 }, ""},
 		"everything wrong": {func(m *Measurement) { m.Delay, m.LossPercent, m.RateBits = 0, 0, 9e9 }, prefix + "the delay is 0s, want 50ms±4.38ms; 0 of 2000 probes (0 %) were lost, want 7 to 36 (0.35 to 1.8 %); the rate is 9000 Mbit/s, want 10 Mbit/s ±5.2 %" + bug},
 		"jitter beyond the delay is not judged": {func(m *Measurement) {
 			m.Asked.Jitter, m.JitterSpread = 60*ms, 30*ms

@@ -32,7 +32,10 @@ type flight struct {
 }
 
 // probe is when a frame was sent, and when it arrived first; that is zero until it has.
-type probe struct{ sent, came time.Time }
+type probe struct {
+	sent, came time.Time
+	vague      bool // The host was busy with other things while it was sent.
+}
 
 // fly begins a flight through a copy of the link's stage, whose luck is named by purpose, and which is changed by change.
 // Where nothing is in the way, nor is anything in the way of the flight.
@@ -68,6 +71,13 @@ func (f *flight) send(n, size int) {
 	f.latest = now
 	f.mu.Unlock()
 	f.accept(batch)
+	if time.Since(now) > timelyWithin {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for i := range n {
+			f.probes[first+i].vague = true
+		}
+	}
 }
 
 // arrive takes probes from the stage.

@@ -13,8 +13,9 @@ import (
 const (
 	delaySeries  = 2 * time.Second // how long delay probes are sent
 	delaySamples = 400
-	delayFlights = 16 // at most at once
+	delayFlights = 32 // at most at once
 	probeGap     = 5 * time.Millisecond
+	mostSeries   = 2 // while too few probes arrive in time to count
 
 	lossSeries = 2 * time.Second
 	lossProbes = 2000
@@ -27,7 +28,8 @@ const (
 	jumboFrame  = 9014 // for rates at which usual frames would be too many
 	trainLeast  = 4    // frames: fewer tell nothing
 	trainSeries = time.Second
-	notArrived  = time.Duration(-1)
+	leastTrains = 3
+	mostTrains  = 9
 )
 
 // takeoff begins a flight: see Link.fly.
@@ -35,10 +37,31 @@ type takeoff func(purpose string, change func(*impair.Impairment)) *flight
 
 func unchanged(*impair.Impairment) {}
 
-// measureDelay sends probes so far apart that they do not meet: where one waits for another, be it for the rate or because
-// jitter keeps the order, their delays are not those that were asked. So there are several flights side by side where
-// the gaps are wide.
-func (m *Measurement) measureDelay(ctx context.Context, fly takeoff) {
+// measureDelay sends probes and looks when they arrive.
+func (m *Measurement) measureDelay(ctx context.Context, fly takeoff, beats *pulse) {
+	within := max(timelyWithin, m.Asked.Delay/40, m.Asked.Jitter/20)
+	var delays []time.Duration
+	for series := range mostSeries {
+		for _, p := range m.sendApart(ctx, fly, series) {
+			switch {
+			case p.came.IsZero():
+			case !p.vague && beats.timely(p.came, within):
+				delays = append(delays, p.came.Sub(p.sent)-sendingTime(m.Asked, probeLen))
+			default:
+				m.Late++
+			}
+		}
+		if len(delays) >= leastTimely || len(delays) >= m.Late || ctx.Err() != nil {
+			break
+		}
+	}
+	m.judgeDelays(delays)
+}
+
+// sendApart sends a series of probes, so far apart that they do not meet: where one waits for another, be it for the rate or
+// because jitter keeps the order, their delays are not those that were asked. So there are several flights side by side
+// where the gaps are wide.
+func (m *Measurement) sendApart(ctx context.Context, fly takeoff, series int) []probe {
 	reach := 2 * m.Asked.Jitter
 	if m.Asked.Distribution == impair.Normal {
 		reach = 5 * m.Asked.Jitter // All but one in a hundred.
@@ -47,7 +70,7 @@ func (m *Measurement) measureDelay(ctx context.Context, fly takeoff) {
 	rounds := min(delaySamples, max(4, int(delaySeries/gap)))
 	flights := make([]*flight, min(delayFlights, (delaySamples+rounds-1)/rounds))
 	for i := range flights {
-		flights[i] = fly(fmt.Sprintf("delay probes %d", i), unchanged)
+		flights[i] = fly(fmt.Sprintf("delay probes %d %d", series, i), unchanged)
 	}
 	for range rounds {
 		for _, f := range flights {
@@ -57,16 +80,12 @@ func (m *Measurement) measureDelay(ctx context.Context, fly takeoff) {
 			break
 		}
 	}
-	var delays []time.Duration
+	var all []probe
 	for _, f := range flights {
 		f.wait(ctx, longest(m.Asked, probeLen))
-		for _, p := range f.landed() {
-			if !p.came.IsZero() {
-				delays = append(delays, p.came.Sub(p.sent)-sendingTime(m.Asked, probeLen))
-			}
-		}
+		all = append(all, f.landed()...)
 	}
-	m.judgeDelays(delays)
+	return all
 }
 
 // judgeDelays takes from the delays what they tell.
@@ -119,7 +138,7 @@ func (m *Measurement) measureLoss(ctx context.Context, fly takeoff) {
 // measureRate sends trains of frames that the queue has room for and looks at how far apart they arrive. Each passes a copy
 // of the stage, whose queue is empty, and which has no jitter, loss, reordering and duplication: these would hide a rate
 // behind their own effects in so short a time. A queue without room for a train is not measured.
-func (m *Measurement) measureRate(ctx context.Context, fly takeoff) {
+func (m *Measurement) measureRate(ctx context.Context, fly takeoff, beats *pulse) {
 	if m.Asked.RateBits == 0 {
 		return
 	}
@@ -127,44 +146,42 @@ func (m *Measurement) measureRate(ctx context.Context, fly takeoff) {
 	if frames < trainLeast {
 		return
 	}
+	within := max(timelyWithin, sendingTime(m.Asked, frames*size)/50)
+	timely := func(at time.Time) bool { return beats.timely(at, within) }
+	var rates []float64
+	for series := range mostSeries {
+		for _, train := range m.sendTrains(ctx, fly, series, frames, size) {
+			if apart, ok := spacing(train, sendingTime(m.Asked, size), timely); ok {
+				rates = append(rates, float64(8*size)/apart.Seconds())
+			}
+		}
+		if len(rates) >= leastTrains || ctx.Err() != nil {
+			break
+		}
+	}
+	if m.Trains = len(rates); m.Trains > 0 {
+		slices.Sort(rates)
+		m.RateBits = rates[len(rates)/2]
+	}
+}
+
+func (m *Measurement) sendTrains(ctx context.Context, fly takeoff, series, frames, size int) [][]probe {
 	takes := sendingTime(m.Asked, frames*size)
-	trains := make([]*flight, max(3, min(9, int(trainSeries/(takes+probeGap)))))
+	gap := max(takes+probeGap, trainSeries/mostTrains) // Short ones are not to fall into one bad moment all together.
+	trains := make([]*flight, max(leastTrains, int(trainSeries/gap)))
 	for i := range trains {
-		trains[i] = fly(fmt.Sprintf("train %d", i), func(i *impair.Impairment) {
+		trains[i] = fly(fmt.Sprintf("train %d %d", series, i), func(i *impair.Impairment) {
 			*i = impair.Impairment{Delay: i.Delay, RateBits: i.RateBits, QueueBytes: i.QueueBytes, QueueTime: i.QueueTime}
 		})
 		trains[i].send(frames, size)
-		pause(ctx, takes+probeGap)
+		pause(ctx, gap)
 	}
 	landed := make([][]probe, len(trains))
 	for i, f := range trains {
 		f.wait(ctx, m.Asked.Delay+takes)
 		landed[i] = f.landed()
 	}
-	if apart, ok := spacing(typicalTrain(landed), sendingTime(m.Asked, size)); ok {
-		m.Trains = len(trains)
-		m.RateBits = float64(8*size) / apart.Seconds()
-	}
-}
-
-// typicalTrain is how long after its train was sent each frame arrives: the lower quartile over the trains in which it does,
-// or notArrived. A busy host makes frames late, never early, and the first ones of a train in particular.
-func typicalTrain(trains [][]probe) []time.Duration {
-	typical := make([]time.Duration, len(trains[0]))
-	for i := range typical {
-		var took []time.Duration
-		for _, train := range trains {
-			if p := train[i]; !p.came.IsZero() {
-				took = append(took, p.came.Sub(p.sent))
-			}
-		}
-		typical[i] = notArrived
-		if len(took) > 0 {
-			slices.Sort(took)
-			typical[i] = took[(len(took)-1)/4]
-		}
-	}
-	return typical
+	return landed
 }
 
 // trainOf is how many frames of what size make a train.
@@ -183,27 +200,27 @@ func trainOf(i impair.Impairment) (frames, size int) {
 	return int(bytes) / size, size
 }
 
-// spacing is how far apart the probes of a train arrived on average. A busy host makes some of them late, never early: so
-// it compares, in the first quarter and in the last, the one that is the least late.
-func spacing(train []time.Duration, expected time.Duration) (time.Duration, bool) {
-	var arrived []int
-	for i, took := range train {
-		if took != notArrived {
-			arrived = append(arrived, i)
+// spacing is how far apart the probes of a train arrived on average. A busy host makes some of them late, never early: so it
+// compares, of those in the first quarter and in the last that are timely, the one that is the least late.
+func spacing(train []probe, expected time.Duration, timely func(time.Time) bool) (time.Duration, bool) {
+	leastLate := func(from, to int) int {
+		least := -1
+		for i := from; i < to; i++ {
+			if p := train[i]; p.came.IsZero() || !timely(p.came) {
+				continue
+			}
+			if least < 0 || train[i].came.Sub(train[least].came) < time.Duration(i-least)*expected {
+				least = i
+			}
 		}
+		return least
 	}
-	if len(arrived) < trainLeast {
+	quarter := max(1, len(train)/4)
+	first, last := leastLate(0, quarter), leastLate(len(train)-quarter, len(train))
+	if first < 0 || last < 0 {
 		return 0, false
 	}
-	leastLate := func(numbers []int) int {
-		return slices.MinFunc(numbers, func(a, b int) int {
-			return int(train[a] - train[b] - time.Duration(a-b)*expected)
-		})
-	}
-	quarter := len(arrived) / 4
-	first, last := leastLate(arrived[:quarter]), leastLate(arrived[len(arrived)-quarter:])
-	apart := (train[last] - train[first]) / time.Duration(last-first)
-	return max(apart, 1), true
+	return max(1, train[last].came.Sub(train[first].came)/time.Duration(last-first)), true
 }
 
 // sendingTime is how long the rate takes to send so many bytes.

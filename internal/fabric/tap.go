@@ -150,7 +150,11 @@ func (f *Fabric) Comment(text string) {
 	}
 }
 
+// interfacesOf describes links. The format wants an interface also where a network has no link.
 func interfacesOf(links []*Link) []capture.Interface {
+	if len(links) == 0 {
+		return []capture.Interface{{Name: "none", Description: "the network has no links"}}
+	}
 	described := make([]capture.Interface, len(links))
 	for i, l := range links {
 		described[i] = capture.Interface{Name: l.owner + "@" + l.network, Description: l.addr.String()}

@@ -227,7 +227,8 @@ func (c *Writer) Close(stats []Statistics) error {
 
 // bounded is text as an option can carry it: of a length that fits, and valid UTF-8.
 func bounded(text string) string {
-	return strings.ToValidUTF8(text[:min(len(text), maxComment)], "\uFFFD")
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	return strings.ToValidUTF8(text[:min(len(text), maxComment)], "") // Without half a rune at the cut.
 }
 
 // padded is n rounded up to the 32 bits that pcapng aligns to.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
@@ -143,6 +144,8 @@ func TestOversizedAndBrokenCommentsAreMadeToFit(t *testing.T) {
 	packets, _ := reread(t, file.Bytes())
 	g.Expect(len(packets[0].comments[0])).To(BeNumerically("~", maxComment, 4))
 	g.Expect(packets[1].comments).To(Equal([]string{"bad \uFFFD byte"}))
+	g.Expect(bounded(strings.Repeat("a\xff", maxComment))).To(And(HavePrefix("a\uFFFDa"), Satisfy(utf8.ValidString)))
+	g.Expect(len(bounded(strings.Repeat("a\xff", maxComment)))).To(BeNumerically("<=", maxComment), "replacements count")
 }
 
 // fullDisk takes some bytes and then fails.
