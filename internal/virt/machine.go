@@ -99,6 +99,18 @@ func (m *Machine) Do(ctx context.Context, action lab.Action) error {
 	return do(ctx, fmt.Sprintf("%s domain %q", action, m.name), call)
 }
 
+// destroy ends a domain that nobody has been told of.
+func (m *Machine) destroy() error {
+	dom, err := m.domain()
+	if err != nil {
+		return nil //nolint:nilerr // it has ended by itself.
+	}
+	if err := gone(dom.DestroyFlags(libvirt.DOMAIN_DESTROY_DEFAULT)); err != nil {
+		return fmt.Errorf("end domain %q, which came too late: %w", m.name, err)
+	}
+	return nil
+}
+
 // gone takes "there is no such domain" for success: it is what a power off wants.
 func gone(err error) error {
 	var e libvirt.Error

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"libvirt.org/go/libvirt"
 
@@ -95,14 +96,15 @@ func (h *Hypervisor) launch(ctx context.Context, name, verb string, call func() 
 	m := &Machine{name: name, dir: h.daemon.dir, changes: make(chan lab.Change, 64)}
 	h.machines[name] = m // before the domain exists: its first events must find it
 	h.mu.Unlock()
-	err := do(ctx, fmt.Sprintf("%s domain %q", verb, name), func() error {
+	what := fmt.Sprintf("%s domain %q", verb, name)
+	err := doOrUndo(ctx, what, func() error {
 		dom, err := call()
 		if err != nil {
 			return err
 		}
 		m.setDomain(dom)
 		return nil
-	})
+	}, m.destroy)
 	if err != nil {
 		h.forget(m)
 		return nil, err
@@ -192,5 +194,33 @@ func do(ctx context.Context, what string, call func() error) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%s: libvirt has not answered: %w", what, context.Cause(ctx))
+	}
+}
+
+// undoGrace is how long a call that came too late is waited for, so that it can be undone.
+const undoGrace = time.Minute
+
+// doOrUndo is do for a call that leaves something behind. When ctx ends first, it waits for the call all the same and undoes
+// what came of it: a domain that appears later would have the name that the next one wants.
+func doOrUndo(ctx context.Context, what string, call, undo func() error) error {
+	done := make(chan error, 1)
+	err := do(ctx, what, func() error {
+		err := call()
+		done <- err
+		return err
+	})
+	if ctx.Err() == nil || err == nil {
+		return err
+	}
+	timer := time.NewTimer(undoGrace)
+	defer timer.Stop()
+	select {
+	case callErr := <-done:
+		if callErr == nil {
+			return errors.Join(err, undo())
+		}
+		return err
+	case <-timer.C:
+		return fmt.Errorf("%w (nor within %s after that)", err, undoGrace)
 	}
 }
