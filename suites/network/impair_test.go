@@ -19,6 +19,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 	var (
 		lab        *labtest.Lab
 		alice, bob *labtest.Node
+		peer       string        // bob's address: a name would travel over the same link
 		plain      time.Duration // the median round trip without an impairment
 	)
 
@@ -26,16 +27,10 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 		// With one seed the link loses the same frames each time, as far as the guests send the same: the intervals are of 99 %.
 		lab = labtest.Start(ctx, "../../topologies/lan.yaml", labtest.WithSeed(20260101))
 		alice, bob = lab.Node("alice"), lab.Node("bob")
-		plain = roundTrip(ctx, alice, 200)
+		peer = bob.Addr("lan").String()
+		plain = roundTrip(ctx, alice, peer, 200)
 		AddReportEntry("median round trip of a perfect link", plain.String())
 	}, NodeTimeout(20*time.Minute))
-
-	AfterEach(func() {
-		DeferCleanup(func() { // after what the spec has changed was brought back
-			Expect(alice.Link("lan").GomegaString()).To(Equal("<link alice@lan: none>"))
-			Expect(bob.Link("lan").GomegaString()).To(Equal("<link bob@lan: none>"))
-		})
-	})
 
 	impair := func(ctx context.Context, i labtest.Impairment) {
 		GinkgoHelper()
@@ -46,7 +41,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 		func(ctx SpecContext, preset string, delay, jitter time.Duration, lossPercent float64) {
 			const probes = 2000
 			impair(ctx, labtest.Impairment{Preset: preset})
-			res, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: probes, Interval: 5 * time.Millisecond, Wait: 15 * time.Second})
+			res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: probes, Interval: 5 * time.Millisecond, Wait: 15 * time.Second})
 			Expect(err).NotTo(HaveOccurred())
 			AddReportEntry(preset, res.GomegaString())
 			Expect(res.Sent()).To(Equal(probes))
@@ -62,10 +57,10 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 			}
 			added := func() time.Duration {
 				impair(ctx, with)
-				on, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: 200, Interval: apart, Wait: 15 * time.Second})
+				on, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 200, Interval: apart, Wait: 15 * time.Second})
 				Expect(err).NotTo(HaveOccurred())
 				Expect(alice.Link("lan").Reset(ctx)).To(Succeed())
-				plain := roundTrip(ctx, alice, 200)
+				plain := roundTrip(ctx, alice, peer, 200)
 				AddReportEntry(preset, fmt.Sprintf("%s; median without: %s", on.GomegaString(), plain))
 				return on.MedianRTT() - plain
 			}
@@ -91,6 +86,9 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 		func(ctx SpecContext, rate labtest.Rate) {
 			for _, udp := range []bool{false, true} {
 				o := labtest.ThroughputOptions{Duration: 4 * time.Second, Omit: time.Second}
+				if rate < 5*labtest.Mbps { // What is in the queue when the time ends counts for more.
+					o.Duration, o.Omit = 10*time.Second, 2*time.Second
+				}
 				// A frame that is full carries 1448 bytes of TCP's payload, with time stamps, and 1472 of UDP's.
 				payload := 1448.0
 				if udp {
@@ -124,13 +122,16 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 		Entry(nil, 100*labtest.Mbps, NodeTimeout(3*time.Minute)),
 	)
 
+	// longer is how much longer a round trip is than on the perfect link. What else the host does only adds to it.
+	longer := func(ctx context.Context) time.Duration { return roundTrip(ctx, alice, peer, 20) - plain }
+
 	It("delays one direction alone", func(ctx SpecContext) {
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Delay: 80 * time.Millisecond})
-		Expect(roundTrip(ctx, alice, 20) - plain).To(BeNumerically("~", 80*time.Millisecond, 4*time.Millisecond))
+		Eventually(ctx, longer).Should(BeNumerically("~", 80*time.Millisecond, 4*time.Millisecond))
 		impair(ctx, labtest.Impairment{On: labtest.Ingress, Delay: 30 * time.Millisecond})
-		Expect(roundTrip(ctx, alice, 20) - plain).To(BeNumerically("~", 110*time.Millisecond, 6*time.Millisecond))
+		Eventually(ctx, longer).Should(BeNumerically("~", 110*time.Millisecond, 5500*time.Microsecond))
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Delay: labtest.None})
-		Expect(roundTrip(ctx, alice, 20) - plain).To(BeNumerically("~", 30*time.Millisecond, 2*time.Millisecond))
+		Eventually(ctx, longer).Should(BeNumerically("~", 30*time.Millisecond, 1500*time.Microsecond))
 	}, NodeTimeout(2*time.Minute))
 
 	It("limits the rate of one direction alone", func(ctx SpecContext) {
@@ -144,16 +145,16 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 	}, NodeTimeout(2*time.Minute))
 
 	It("is perfect again after each spec, and after Reset", func(ctx SpecContext) {
-		Expect(roundTrip(ctx, alice, 50)).To(BeNumerically("<", plain+2*time.Millisecond), "what the specs before had changed is undone")
+		Expect(roundTrip(ctx, alice, peer, 50)).To(BeNumerically("<", plain+10*time.Millisecond), "what the specs before had changed is undone")
 		impair(ctx, labtest.Impairment{Delay: 100 * time.Millisecond})
-		Expect(roundTrip(ctx, alice, 10)).To(BeNumerically(">", 200*time.Millisecond))
+		Expect(roundTrip(ctx, alice, peer, 10)).To(BeNumerically(">", 200*time.Millisecond))
 		Expect(alice.Link("lan").Reset(ctx)).To(Succeed())
-		Expect(roundTrip(ctx, alice, 50)).To(BeNumerically("<", plain+2*time.Millisecond))
+		Expect(roundTrip(ctx, alice, peer, 50)).To(BeNumerically("<", plain+10*time.Millisecond))
 	}, NodeTimeout(2*time.Minute))
 
 	It("varies the delay by the jitter", func(ctx SpecContext) {
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Delay: 50 * time.Millisecond, Jitter: 30 * time.Millisecond})
-		res, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: 200, Interval: 100 * time.Millisecond})
+		res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 200, Interval: 100 * time.Millisecond})
 		Expect(err).NotTo(HaveOccurred())
 		AddReportEntry("jitter", res.GomegaString())
 		Expect(res.MinRTT()).To(BeNumerically("~", 22*time.Millisecond, 6*time.Millisecond))
@@ -163,7 +164,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 
 	It("duplicates frames", func(ctx SpecContext) {
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Duplicate: 20})
-		res, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: 1000, Interval: 5 * time.Millisecond})
+		res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 1000, Interval: 5 * time.Millisecond})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(res.Received()).To(Equal(1000))
 		Expect(res.Duplicates()).To(within99(1000, 0.2))
@@ -171,7 +172,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 
 	It("corrupts frames, which the receiver's checksums find", func(ctx SpecContext) {
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Corrupt: 20})
-		res, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: 500, Interval: 5 * time.Millisecond})
+		res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 500, Interval: 5 * time.Millisecond})
 		Expect(err).NotTo(HaveOccurred())
 		AddReportEntry("corruption", res.GomegaString())
 		Expect(res.LossPercent()).To(BeNumerically(">", 5))
@@ -190,7 +191,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 
 	It("reorders frames", func(ctx SpecContext) {
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Delay: 50 * time.Millisecond, Reorder: 25})
-		res, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: 400, Interval: 10 * time.Millisecond})
+		res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 400, Interval: 10 * time.Millisecond})
 		Expect(err).NotTo(HaveOccurred())
 		early := 0
 		for _, rtt := range res.RoundTrips() {
@@ -203,7 +204,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 
 	It("loses frames in bursts", func(ctx SpecContext) {
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Bursts: labtest.GilbertElliott{Enter: 1, Leave: 10, LossBad: 100}})
-		res, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: 3000, Interval: 4 * time.Millisecond})
+		res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 3000, Interval: 4 * time.Millisecond})
 		Expect(err).NotTo(HaveOccurred())
 		AddReportEntry("bursts", res.GomegaString())
 		// Bad 1/(1+10) of the time; bursts of ten frames make the count vary sqrt(10+10-1) times as much.
@@ -216,7 +217,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 	It("combines what is asked of it, and keeps it apart from what is changed later", func(ctx SpecContext) {
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Delay: 40 * time.Millisecond, Rate: 5 * labtest.Mbps})
 		impair(ctx, labtest.Impairment{On: labtest.Egress, Loss: 10})
-		res, err := alice.Ping(ctx, "bob", labtest.PingOptions{Count: 1000, Interval: 5 * time.Millisecond})
+		res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 1000, Interval: 5 * time.Millisecond})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(res.MedianRTT() - plain).To(BeNumerically("~", 40*time.Millisecond, 2*time.Millisecond))
 		Expect(1000 - res.Received()).To(within99(1000, 0.1))
@@ -229,8 +230,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 	It("lets commands and copies through whatever is cut", func(ctx SpecContext) {
 		works := func(how string) {
 			GinkgoHelper()
-			// By address: names come over the data path too.
-			Expect(alice.Ping(ctx, bob.Addr("lan").String(), labtest.PingOptions{Count: 3, Wait: time.Second})).NotTo(BeReachable(), how)
+			Expect(alice.Ping(ctx, peer, labtest.PingOptions{Count: 3, Wait: time.Second})).NotTo(BeReachable(), how)
 			Expect(alice.Exec(ctx, "echo", "still here")).To(And(ExitWith(0), OutputContaining("still here")), how)
 			Expect(alice.WriteFile(ctx, "/tmp/"+how, make([]byte, 1<<20), 0o600)).To(Succeed(), how)
 			Expect(alice.ReadFile(ctx, "/tmp/"+how)).To(HaveLen(1<<20), how)
@@ -244,7 +244,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 		Expect(alice.Link("lan").Down(ctx)).To(Succeed())
 		works("down")
 		Expect(alice.Link("lan").Up(ctx)).To(Succeed())
-		Expect(alice.Ping(ctx, "bob")).To(BeReachable())
+		Expect(alice.Ping(ctx, peer)).To(BeReachable())
 	}, NodeTimeout(3*time.Minute))
 
 	It("cuts one way alone", func(ctx SpecContext) {
@@ -253,7 +253,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 		DeferCleanup(server.Kill)
 		Eventually(ctx, server.Out).Within(30 * time.Second).Should(gbytes.Say("listening"))
 		Expect(lab.PartitionOneWay(ctx, []string{"bob"}, []string{"alice"})).To(Succeed())
-		Expect(alice.Ping(ctx, bob.Addr("lan").String(), labtest.PingOptions{Count: 3, Wait: time.Second})).NotTo(BeReachable())
+		Expect(alice.Ping(ctx, peer, labtest.PingOptions{Count: 3, Wait: time.Second})).NotTo(BeReachable())
 		Expect(alice.Shell(ctx, "echo one way > /dev/udp/bob/9997")).To(ExitWith(0))
 		Eventually(ctx, server.Out).Within(30 * time.Second).Should(gbytes.Say("one way"))
 	}, NodeTimeout(2*time.Minute))
@@ -283,13 +283,13 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 	It("flaps by a timeline that ends with the spec", func(ctx SpecContext) {
 		_, err := alice.Link("lan").Schedule(ctx, labtest.Flap(2*time.Second, time.Second))
 		Expect(err).NotTo(HaveOccurred())
-		res, err := alice.Ping(ctx, bob.Addr("lan").String(), labtest.PingOptions{Count: 200, Interval: 50 * time.Millisecond})
+		res, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 200, Interval: 50 * time.Millisecond})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(res.LossPercent()).To(BeNumerically("~", 50, 15))
 	}, NodeTimeout(2*time.Minute))
 
 	It("is whole after the timeline's spec", func(ctx SpecContext) {
-		Expect(alice.Ping(ctx, "bob", labtest.PingOptions{Count: 50, Interval: 50 * time.Millisecond})).To(HavePacketLoss(BeZero()))
+		Expect(alice.Ping(ctx, peer, labtest.PingOptions{Count: 50, Interval: 50 * time.Millisecond})).To(HavePacketLoss(BeZero()))
 	}, NodeTimeout(time.Minute))
 
 	It("becomes worse and worse by a timeline", func(ctx SpecContext) {
@@ -297,16 +297,16 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 			labtest.Impairment{Delay: 100 * time.Millisecond}, 5*time.Second, 6))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(s.Wait(ctx)).To(Succeed())
-		Expect(roundTrip(ctx, alice, 20)).To(BeNumerically(">", 200*time.Millisecond))
+		Expect(roundTrip(ctx, alice, peer, 20)).To(BeNumerically(">", 200*time.Millisecond))
 		Expect(s.Stop()).To(Succeed())
-		Expect(roundTrip(ctx, alice, 20)).To(BeNumerically("<", 50*time.Millisecond))
+		Expect(roundTrip(ctx, alice, peer, 20)).To(BeNumerically("<", 50*time.Millisecond))
 	}, NodeTimeout(2*time.Minute))
 
 	It("is captured, with the spec's steps, in a file that other programs read", func(ctx SpecContext) {
 		capture, err := lab.Network("lan").Capture(ctx)
 		Expect(err).NotTo(HaveOccurred())
 		By("pinging")
-		Expect(alice.Ping(ctx, "bob", labtest.PingOptions{Count: 3})).To(BeReachable())
+		Expect(alice.Ping(ctx, peer, labtest.PingOptions{Count: 3})).To(BeReachable())
 		capture.Mark("a mark")
 		Expect(capture.Close()).To(Succeed())
 		frames, comments := readCapture(capture.Path())
@@ -323,10 +323,10 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 	}, NodeTimeout(2*time.Minute))
 })
 
-// roundTrip is the median of some echoes from a machine to bob.
-func roundTrip(ctx context.Context, from *labtest.Node, count int) time.Duration {
+// roundTrip is the median of some echoes from a machine to an address.
+func roundTrip(ctx context.Context, from *labtest.Node, to string, count int) time.Duration {
 	GinkgoHelper()
-	res, err := from.Ping(ctx, "bob", labtest.PingOptions{Count: count, Interval: 5 * time.Millisecond})
+	res, err := from.Ping(ctx, to, labtest.PingOptions{Count: count, Interval: 5 * time.Millisecond})
 	Expect(err).NotTo(HaveOccurred())
 	Expect(res).To(BeReachable())
 	return res.MedianRTT()
