@@ -48,7 +48,7 @@ fmt: ## rewrite the sources as gofumpt has them
 lint: ## go vet, golangci-lint with gofumpt, and the build without libvirt's headers
 	go build $(NO_HEADERS) ./...
 	go vet $(NO_HEADERS) ./...
-	$(GO_TOOL) golangci-lint run
+	$(GO_TOOL) golangci-lint run --allow-parallel-runners
 
 unit: ## unit tests with the race detector (everything but suites/); JUnit in out/unit.xml
 	@mkdir -p $(OUT)
