@@ -103,7 +103,7 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 				}
 				want := float64(rate) * payload / 1514
 				impair(ctx, labtest.Impairment{Rate: rate})
-				got := throughput()
+				got := measured(throughput, BeNumerically("~", want, want/20))
 				Expect(alice.Link("lan").Reset(ctx)).To(Succeed())
 				if rate >= 50*labtest.Mbps && got < 0.95*want {
 					// An emulated guest may not be able to drive more than that: then it does no better without the limit.
