@@ -104,7 +104,10 @@ func (l *Lab) take(ctx context.Context, into *checkpoint, prefix string) error {
 			return err
 		}
 		node.setStatus("taking a snapshot")
-		node.lag, err = node.measureLag(ctx, life)
+		if node.lag, err = node.measureLag(ctx, life); err != nil {
+			return err
+		}
+		err = node.trim(ctx, life, zeroFree("MemFree"))
 		life.guest.DisconnectIdle()
 		return err
 	})

@@ -112,7 +112,7 @@ func (d *daemon) shareCapabilities(dir string, owner *Account) error {
 			return fmt.Errorf("give the folder of QEMU's capabilities to %s: %w", owner.Name, err)
 		}
 	}
-	link := filepath.Join(d.dir, "k", "libvirt", "qemu", "capabilities")
+	link := filepath.Join(d.dir, "k", "libvirt", "qemu", "cache", "capabilities")
 	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
 		return fmt.Errorf("make folder for libvirtd: %w", err)
 	}

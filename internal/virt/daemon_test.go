@@ -126,7 +126,7 @@ func TestDaemonsShareWhatLibvirtKnowsOfQEMU(t *testing.T) {
 		d := &daemon{dir: t.TempDir()}
 		me := &Account{Name: "me", UID: os.Getuid(), GID: os.Getgid()}
 		g.Expect(d.layout(Config{Capabilities: shared, Account: me})).To(Succeed())
-		there := filepath.Join(d.dir, "k", "libvirt", "qemu", "capabilities")
+		there := filepath.Join(d.dir, "k", "libvirt", "qemu", "cache", "capabilities")
 		g.Expect(os.WriteFile(filepath.Join(there, filepath.Base(d.dir)+".xml"), nil, 0o600)).To(Succeed())
 	}
 	g.Expect(os.ReadDir(shared)).To(HaveLen(2))
