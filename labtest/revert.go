@@ -2,6 +2,8 @@ package labtest
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/onsi/ginkgo/v2"
 )
@@ -30,17 +32,36 @@ func (l *Lab) Beginning() string { return l.inner.Beginning() }
 // It is about labs that were started before the first spec's BeforeEach, as in BeforeSuite; their state then, with all that
 // was set up until then, is what each spec finds.
 func RevertEach() bool {
-	taken := map[*Lab]bool{}
+	taken := snapshotsTaken[*Lab]{}
 	return ginkgo.BeforeEach(ginkgo.OncePerOrdered, func(ctx ginkgo.SpecContext) {
-		for _, l := range labs.all() {
-			verb, do := "revert", l.Revert
-			if !taken[l] {
-				verb, do = "snapshot", l.Snapshot
-			}
-			if err := do(ctx); err != nil {
-				ginkgo.Fail("infrastructure: " + verb + ": " + err.Error())
-			}
-			taken[l] = true
+		if err := taken.next(ctx, labs.all()); err != nil {
+			ginkgo.Fail("infrastructure: no clean lab for this spec: " + err.Error())
 		}
 	})
+}
+
+// revertible is what RevertEach needs of a lab.
+type revertible interface {
+	comparable
+	Snapshot(ctx context.Context) error
+	Revert(ctx context.Context) error
+}
+
+// snapshotsTaken are the labs that have one to go back to.
+type snapshotsTaken[L revertible] map[L]bool
+
+// next puts all labs into the state in which they were at its first call for each of them.
+func (t snapshotsTaken[L]) next(ctx context.Context, living []L) error {
+	for _, l := range living {
+		do := l.Snapshot
+		if t[l] {
+			do = l.Revert
+		}
+		if err := do(ctx); err != nil {
+			return err
+		}
+		t[l] = true
+	}
+	maps.DeleteFunc(t, func(l L, _ bool) bool { return !slices.Contains(living, l) })
+	return nil
 }

@@ -39,17 +39,19 @@ func (n *Node) trim(ctx context.Context, l *life, script string) error {
 // trimLimit bounds what is only there to save time.
 const trimLimit = 2 * time.Minute
 
-// freeze turns the cold, provisioned lab into a snapshot and lets it go on from there.
-func (l *Lab) freeze(ctx context.Context) error {
-	w := &l.warmth
+// readyToFreeze finds out whether the lab can be saved and restored, and prepares its guests for it.
+func (l *Lab) readyToFreeze(ctx context.Context) error {
 	if err := l.roomForSnapshot(); err != nil {
 		return err
 	}
-	began := time.Now()
 	l.tell(Event{Stage: "making a snapshot"})
-	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.calm(ctx) }); err != nil {
-		return err
-	}
+	return l.each(ctx, func(ctx context.Context, node *Node) error { return node.calm(ctx) })
+}
+
+// freeze turns the cold, provisioned lab into a snapshot and lets it go on from there.
+func (l *Lab) freeze(ctx context.Context) error {
+	w := &l.warmth
+	began := time.Now()
 	paused, err := l.saveAll(ctx, func(node *Node) string { return w.draft.Path(node.Name() + memorySuffix) })
 	if err != nil {
 		return err
@@ -96,18 +98,30 @@ func (n *Node) calm(ctx context.Context) error {
 	}
 	n.setStatus("making a snapshot")
 	if n.lag, err = n.measureLag(ctx, l); err != nil {
-		return fmt.Errorf("node %q: read its clock: %w", n.Name(), err)
+		return fmt.Errorf("node %q: %w", n.Name(), err)
 	}
 	if err := n.trim(ctx, l, "sync; echo 3 >/proc/sys/vm/drop_caches; "+zeroFree("MemAvailable")); err != nil {
 		return err
 	}
-	// What a first login and command read from the disk stays in memory this time, for every restore to come.
 	l.guest.Disconnect()
-	if err := n.trim(ctx, l, "perl -e exit"); err != nil {
+	if err := n.rehearse(ctx, l); err != nil {
 		return err
 	}
 	l.guest.Disconnect()
 	return pause(ctx, settleTime)
+}
+
+// rehearse logs in and runs what wake needs: what that reads from the disk stays in memory this time, for every restore to
+// come. A guest that has none of it could never be woken.
+func (n *Node) rehearse(ctx context.Context, l *life) error {
+	res, err := l.guest.Run(ctx, guest.Cmd{Shell: "perl -e exit || python3 -c 'import fcntl, struct'"})
+	if err != nil {
+		return err
+	}
+	if res.ExitCode() != 0 {
+		return fmt.Errorf("node %q: its clock could not be set after a restore: it has neither perl nor python3", n.Name())
+	}
+	return nil
 }
 
 // putInto moves what a stopped node left on the host into the draft.

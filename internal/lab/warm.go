@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sync/errgroup"
 
 	"ionlab/internal/seed"
 	"ionlab/internal/snapshot"
@@ -118,57 +116,76 @@ func openSnapshots(dirs Dirs, account *Account, log *slog.Logger) (*snapshot.Sto
 func (l *Lab) openSnapshot(ctx context.Context) (why string, err error) {
 	w := &l.warmth
 	if why, err = l.tryEntry(ctx); err != nil || w.entry != nil {
+		return l.unlessRefused(why, err)
+	}
+	if err := l.beginDraft(ctx); err != nil || w.draft == nil {
 		return why, err
 	}
+	// Whoever held the lock before has probably filled it.
+	again, err := l.tryEntry(ctx)
+	if err != nil || w.entry != nil {
+		err = errors.Join(err, w.draft.Close())
+		w.draft = nil
+		return l.unlessRefused(again, err)
+	}
+	if again != noSnapshot {
+		why = again
+	}
+	return why, nil
+}
+
+// unlessRefused makes a reason of it that this lab could not be saved before.
+func (l *Lab) unlessRefused(why string, err error) (string, error) {
+	var refused *snapshot.RefusedError
+	if errors.As(err, &refused) {
+		return refused.Error(), nil
+	}
+	return why, err
+}
+
+// beginDraft takes the lock under which the lab's snapshot is made, and waits for who has it. Where none can be made the
+// lab starts without.
+func (l *Lab) beginDraft(ctx context.Context) error {
+	w := &l.warmth
 	doing := fmt.Sprintf("starts lab %s of topology %q cold, to make its snapshot", l.ID(), l.topo.Metadata.Name)
-	w.draft, err = w.store.Begin(ctx, w.inputs.Key(), doing, func(holder string) {
+	draft, err := w.store.Begin(ctx, w.inputs.Key(), doing, func(holder string) {
 		l.tell(Event{Stage: "waiting for a snapshot", Note: holder})
 		for _, node := range l.nodes {
 			node.setStatus("waiting for a snapshot: " + holder)
 		}
 	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return "", err
-		}
-		return why + "; and none can be made: " + err.Error(), nil
+	if err == nil {
+		w.draft = draft
+		return nil
 	}
-	// Whoever held the lock before has probably filled it.
-	again, err := l.tryEntry(ctx)
-	if err == nil && w.entry != nil {
-		err = w.draft.Close()
-		w.draft = nil
+	if ctx.Err() != nil {
+		return err
 	}
-	if again != noSnapshot {
-		why = again
-	}
-	return why, err
+	l.tell(Event{Stage: "no snapshot", Note: err.Error()})
+	return nil
 }
 
 const noSnapshot = "there is no snapshot of this lab yet"
 
-// tryEntry takes the entry of the lab's key into use, and its identity with it. A damaged one is discarded.
+// tryEntry takes the entry of the lab's key into use, and its identity with it. One that cannot be used is discarded.
 func (l *Lab) tryEntry(ctx context.Context) (why string, err error) {
 	w := &l.warmth
 	entry, err := w.store.Get(ctx, w.inputs.Key())
 	if err == nil {
-		if err := l.adopt(entry.Manifest); err == nil {
+		if err = l.adopt(entry.Manifest); err == nil {
 			w.entry = entry
 			return "", nil
-		} else if closeErr := entry.Close(); closeErr != nil {
-			return "", errors.Join(err, closeErr)
 		}
+		err = errors.Join(err, entry.Close())
 	}
+	var refused *snapshot.RefusedError
 	switch {
 	case errors.Is(err, snapshot.ErrAbsent):
 		return noSnapshot, nil
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.As(err, &refused):
 		return "", err
 	}
-	if discardErr := w.store.Discard(ctx, w.inputs.Key()); discardErr != nil {
-		err = errors.Join(err, discardErr)
-	}
-	return err.Error(), nil
+	return errors.Join(err, w.store.Discard(ctx, w.inputs.Key())).Error(), nil
 }
 
 // adopt makes the lab's nodes known by what the snapshot's guests have in their memory.
@@ -191,148 +208,4 @@ func (l *Lab) adopt(m *snapshot.Manifest) error {
 	}
 	l.key, l.signer = seed.ClientKey(m.ClientKey), signer
 	return nil
-}
-
-// bring brings every node up, warm if it can, and copies what the topology deploys.
-func (l *Lab) bring(ctx context.Context) error {
-	w := &l.warmth
-	if w.entry == nil {
-		return l.bootCold(ctx)
-	}
-	err := l.thawChecked(ctx, w.entry)
-	if err == nil {
-		age := time.Since(w.entry.Manifest.Created).Round(time.Second)
-		l.begins(warmStart, fmt.Sprintf("snapshot %s, made %s ago", snapshot.Short(w.entry.Manifest.Key), age))
-		return l.furnish(ctx)
-	}
-	if ctx.Err() != nil || l.isClosed() {
-		return err
-	}
-	why := err.Error()
-	var damaged *snapshot.DamagedError
-	if !errors.As(err, &damaged) {
-		why = "the snapshot does not work here: " + why
-	}
-	if err := l.startOver(ctx, why); err != nil {
-		return err
-	}
-	if _, err := l.openSnapshot(ctx); err != nil {
-		return err
-	}
-	if w.entry == nil {
-		return l.bootCold(ctx)
-	}
-	// Another owner has made a new one meanwhile. One warm start that failed is enough.
-	if err := l.startOver(ctx, why); err != nil {
-		return err
-	}
-	return l.bootCold(ctx)
-}
-
-// thawChecked starts the nodes from an entry while its files are read and compared: both take their time. Damage ends the
-// start, and explains whatever else went wrong.
-func (l *Lab) thawChecked(ctx context.Context, entry *snapshot.Entry) error {
-	starting, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	checked := make(chan error, 1)
-	go func() {
-		err := entry.Check(ctx)
-		if err != nil {
-			cancel(err)
-		}
-		checked <- err
-	}()
-	err := l.thaw(starting, checkpointOf(entry))
-	if damage := <-checked; damage != nil {
-		return damage
-	}
-	return err
-}
-
-// bootCold boots every node from its image. Where the lab makes a snapshot, it is made of all nodes when the last one is
-// provisioned, and the lab goes on from it: so it is known to work before anybody else uses it.
-func (l *Lab) bootCold(ctx context.Context) error {
-	if l.warmth.draft == nil {
-		return l.each(ctx, func(ctx context.Context, node *Node) error {
-			if err := node.start(ctx); err != nil {
-				return err
-			}
-			return node.furnish(ctx)
-		})
-	}
-	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.start(ctx) }); err != nil {
-		return err
-	}
-	err := l.freeze(ctx)
-	if err != nil {
-		if ctx.Err() != nil || l.isClosed() {
-			return err
-		}
-		if err := l.startOver(ctx, "no snapshot could be made: "+err.Error()); err != nil {
-			return err
-		}
-		return l.bootCold(ctx)
-	}
-	return l.furnish(ctx)
-}
-
-// startOver removes the machines of a start that did not work out, so that the nodes can boot cold under a new identity.
-func (l *Lab) startOver(ctx context.Context, why string) error {
-	l.begins(coldStart, why)
-	w := &l.warmth
-	used := w.entry != nil
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("give up the snapshot: %w", err)
-	}
-	if used {
-		if err := w.store.Discard(ctx, w.inputs.Key()); err != nil {
-			return err
-		}
-	}
-	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.wipe(ctx) }); err != nil {
-		return err
-	}
-	if err := l.renew(); err != nil {
-		return err
-	}
-	return l.writeSSHConfig()
-}
-
-// wipe removes the node's domain and disks.
-func (n *Node) wipe(ctx context.Context) error {
-	if err := n.PowerOff(ctx); err != nil {
-		return err
-	}
-	n.files.seed = n.ownSeed()
-	for _, path := range []string{n.files.overlay, n.files.seed, n.files.vars} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("remove the disks of node %q: %w", n.Name(), err)
-		}
-	}
-	return nil
-}
-
-// renew draws a new identity of the lab.
-func (l *Lab) renew() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	errs := []error{l.makeKeys()}
-	for _, node := range l.nodes {
-		errs = append(errs, node.makeIdentity())
-	}
-	return errors.Join(errs...)
-}
-
-// furnish copies what the topology deploys into every node.
-func (l *Lab) furnish(ctx context.Context) error {
-	return l.each(ctx, func(ctx context.Context, node *Node) error { return node.furnish(ctx) })
-}
-
-// each does something to all nodes at once. The first failure ends the rest.
-func (l *Lab) each(ctx context.Context, do func(context.Context, *Node) error) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for _, node := range l.nodes {
-		group.Go(func() error { return do(ctx, node) })
-	}
-	return group.Wait()
 }

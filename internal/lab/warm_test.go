@@ -234,6 +234,24 @@ func TestALabThatCannotBeSavedStartsColdAllTheSame(t *testing.T) {
 	}
 	g.Expect(snapshotsIn(t, dirs)).To(BeEmpty())
 	g.Expect(os.ReadDir(filepath.Join(dirs.Cache, "snapshots", "tmp"))).To(HaveLen(1), "but for the lock")
+	g.Expect(b.Close()).To(Succeed())
+	b = warmBench(t, dirs, host, two, nil)
+	b.up()
+	g.Expect(b.Beginning()).To(cold("no space left on device (that was found out before)"))
+	g.Expect(b.told()).NotTo(ContainElement(": making a snapshot"), "it is not tried again at each start")
+}
+
+func TestAGuestThatCouldNotBeWokenIsNotSaved(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	dirs, host := testDirs(t), newFakeHost(t)
+	host.plan("bob").set(func(now *behaviour) { now.answers = []answer{{match: "perl -e exit", code: 127}} })
+	b := warmBench(t, dirs, host, two, nil)
+	b.up()
+	g.Expect(b.told()).To(ContainElement(`: no snapshot node "bob": its clock could not be set after a restore: it has neither perl nor python3`))
+	g.Expect(stagesOf(b.node("alice"))).To(Equal([]string{"kernel", "sshd", "login", "cloud-init", "units"}), "it was booted once")
+	g.Expect(snapshotsIn(t, dirs)).To(BeEmpty())
+	g.Expect(run(t, b.node("bob"), "echo", "works")).To(Equal("works\n"))
 }
 
 func TestTwoOwnersMakeOneSnapshot(t *testing.T) {

@@ -205,6 +205,9 @@ func (d *Draft) install(ctx context.Context, m *Manifest, digest string) (*Entry
 		return nil, errors.Join(err, used.Close())
 	}
 	d.dir = ""
+	if err := ignoreAbsent(os.Remove(s.refPath(d.key) + refusalSuffix)); err != nil {
+		s.log.Warn("an old refusal was not removed", "key", d.key, "err", err)
+	}
 	if old != "" {
 		if err := s.removeEntryLocked(old); err != nil && !errors.Is(err, errBusy) {
 			s.log.Warn("the snapshot that was replaced was not removed", "entry", old, "err", err)

@@ -195,6 +195,9 @@ func (s *Store) GC(ctx context.Context, mode Mode) ([]Removed, error) {
 			errs = append(errs, err)
 		}
 	}
+	if mode == ModeRemove {
+		errs = append(errs, s.dropRefusals())
+	}
 	evicted, err := s.evictLocked(mode)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return append(out, evicted...), fmt.Errorf("collect the snapshot store: %w", err)

@@ -138,10 +138,15 @@ func (e *Entry) verify(ctx context.Context, how depth) error {
 	return &DamagedError{Key: e.Manifest.Key, Err: err}
 }
 
-// Get takes the entry of a key into use. Without one the error is ErrAbsent; what is damaged is a *DamagedError. The
-// manifest is checked, the files are by Check.
+// Get takes the entry of a key into use. Without one the error is ErrAbsent, or a *RefusedError; what is damaged is a
+// *DamagedError. The manifest is checked, the files are by Check.
 func (s *Store) Get(ctx context.Context, key string) (*Entry, error) {
 	name, digest, err := s.readRef(key)
+	if errors.Is(err, ErrAbsent) {
+		if refused := s.refusal(key); refused != nil {
+			return nil, refused
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +194,50 @@ func (s *Store) readRef(key string) (name, digest string, err error) {
 		return "", "", &DamagedError{Key: key, Err: fmt.Errorf("%s is no reference", s.refPath(key))}
 	}
 	return fields[0], fields[1], nil
+}
+
+// RefusedError says that the machines of a key could not be saved or restored when that was last tried.
+type RefusedError struct{ Key, Reason string }
+
+// Error tells the reason.
+func (e *RefusedError) Error() string { return e.Reason + " (that was found out before)" }
+
+// refusalLife is for how long nobody tries again.
+const refusalLife = 24 * time.Hour
+
+const refusalSuffix = ".refused"
+
+// Refuse has Get return a *RefusedError for a day, so that not every start tries in vain. Commit takes it back.
+func (s *Store) Refuse(key, reason string) error {
+	if err := writeAtomic(s.refPath(key)+refusalSuffix, reason); err != nil {
+		return fmt.Errorf("remember that snapshot %s cannot be made: %w", Short(key), err)
+	}
+	return nil
+}
+
+// refusal is nil unless the key was refused not long ago.
+func (s *Store) refusal(key string) error {
+	path := s.refPath(key) + refusalSuffix
+	info, err := os.Stat(path)
+	if err != nil || s.cfg.Now().Sub(info.ModTime()) > refusalLife {
+		return nil //nolint:nilerr // what cannot be looked at refuses nothing.
+	}
+	reason, err := os.ReadFile(path)
+	if err != nil {
+		return nil //nolint:nilerr // likewise.
+	}
+	return &RefusedError{Key: key, Reason: string(reason)}
+}
+
+// dropRefusals removes those that no longer count.
+func (s *Store) dropRefusals() error {
+	paths, err := filepath.Glob(s.path(refsDir, "*"+refusalSuffix))
+	for _, path := range paths {
+		if s.refusal(strings.TrimSuffix(filepath.Base(path), refusalSuffix)) == nil {
+			err = errors.Join(err, ignoreAbsent(os.Remove(path)))
+		}
+	}
+	return err
 }
 
 // Discard makes the store forget the entry of a key. Who uses it keeps it; the files go when nobody does.

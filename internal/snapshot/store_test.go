@@ -301,3 +301,30 @@ func TestBadArguments(t *testing.T) {
 	defer d.Close()
 	g.Expect(d.Take("/nonexistent", "a")).To(MatchError(ContainSubstring("take /nonexistent into snapshot " + Short(keyOf("x")))))
 }
+
+func TestARefusalCountsForADay(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Now()
+	s, key := open(t, func(c *Config) { c.Now = func() time.Time { return now } }), keyOf("x")
+	g.Expect(s.Refuse(key, "QEMU cannot save this device")).To(Succeed())
+	_, err := s.Get(within(t), key)
+	var refused *RefusedError
+	g.Expect(errors.As(err, &refused)).To(BeTrue(), "%v", err)
+	g.Expect(err).To(MatchError("QEMU cannot save this device (that was found out before)"))
+	_, err = s.GC(within(t), ModeRemove)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = s.Get(within(t), key)
+	g.Expect(errors.As(err, &refused)).To(BeTrue(), "it still counts")
+	g.Expect(s.List()).To(BeEmpty())
+	g.Expect(fill(t, s, key, "memory").Close()).To(Succeed())
+	g.Expect(get(t, s, key)).To(Succeed(), "it can be done after all")
+	g.Expect(s.Remove(within(t), key)).To(Succeed())
+	g.Expect(get(t, s, key)).To(MatchError(ErrAbsent))
+
+	g.Expect(s.Refuse(key, "no")).To(Succeed())
+	now = now.Add(25 * time.Hour)
+	g.Expect(get(t, s, key)).To(MatchError(ErrAbsent))
+	_, err = s.GC(within(t), ModeRemove)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.ReadDir(s.path(refsDir))).To(BeEmpty())
+}
