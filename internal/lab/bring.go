@@ -101,8 +101,10 @@ func (l *Lab) bootCold(ctx context.Context) error {
 		return err
 	}
 	why := "no snapshot could be made: " + err.Error()
-	if err := l.warmth.store.Refuse(l.warmth.inputs.Key(), why); err != nil {
-		return err
+	if l.roomForSnapshot() == nil { // else it is for want of room, which may be there next time
+		if err := l.warmth.store.Refuse(l.warmth.inputs.Key(), why); err != nil {
+			return err
+		}
 	}
 	if err := l.startOver(ctx, why); err != nil {
 		return err

@@ -202,12 +202,12 @@ type RefusedError struct{ Key, Reason string }
 // Error tells the reason.
 func (e *RefusedError) Error() string { return e.Reason + " (that was found out before)" }
 
-// refusalLife is for how long nobody tries again.
-const refusalLife = 24 * time.Hour
+// refusalLife is for how long nobody tries again. The reason may have been a busy host.
+const refusalLife = time.Hour
 
 const refusalSuffix = ".refused"
 
-// Refuse has Get return a *RefusedError for a day, so that not every start tries in vain. Commit takes it back.
+// Refuse has Get return a *RefusedError for an hour, so that not every start tries in vain. Commit takes it back.
 func (s *Store) Refuse(key, reason string) error {
 	if err := writeAtomic(s.refPath(key)+refusalSuffix, reason); err != nil {
 		return fmt.Errorf("remember that snapshot %s cannot be made: %w", Short(key), err)

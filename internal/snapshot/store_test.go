@@ -302,7 +302,7 @@ func TestBadArguments(t *testing.T) {
 	g.Expect(d.Take("/nonexistent", "a")).To(MatchError(ContainSubstring("take /nonexistent into snapshot " + Short(keyOf("x")))))
 }
 
-func TestARefusalCountsForADay(t *testing.T) {
+func TestARefusalCountsForAWhile(t *testing.T) {
 	g := NewWithT(t)
 	now := time.Now()
 	s, key := open(t, func(c *Config) { c.Now = func() time.Time { return now } }), keyOf("x")
@@ -322,7 +322,7 @@ func TestARefusalCountsForADay(t *testing.T) {
 	g.Expect(get(t, s, key)).To(MatchError(ErrAbsent))
 
 	g.Expect(s.Refuse(key, "no")).To(Succeed())
-	now = now.Add(25 * time.Hour)
+	now = now.Add(61 * time.Minute)
 	g.Expect(get(t, s, key)).To(MatchError(ErrAbsent))
 	_, err = s.GC(within(t), ModeRemove)
 	g.Expect(err).NotTo(HaveOccurred())
