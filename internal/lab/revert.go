@@ -74,6 +74,9 @@ func (l *Lab) snapshot(ctx context.Context) error {
 		if _, err := node.alive(); err != nil {
 			return fmt.Errorf("every node has to run: %w", err)
 		}
+		if status, _ := node.Status(); status == string(Paused) {
+			return fmt.Errorf("every node has to run: node %q is paused: Resume it first", node.Name())
+		}
 	}
 	dir := l.stateDir("snapshots")
 	if err := os.MkdirAll(dir, 0o700); err != nil {

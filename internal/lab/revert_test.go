@@ -97,6 +97,9 @@ func TestSnapshotAndRevertSayWhatTheyNeed(t *testing.T) {
 	prefix := "revert lab " + b.ID() + ": "
 	g.Expect(b.Revert(within(t))).To(MatchError(prefix + "there is no snapshot to go back to: call Snapshot first"))
 	g.Expect(status(b.node("alice"))()).To(Equal("ready"), "nothing was touched")
+	g.Expect(b.node("bob").Pause(within(t))).To(Succeed())
+	g.Eventually(status(b.node("bob"))).WithTimeout(patience).Should(Equal("paused"))
+	g.Expect(b.Snapshot(within(t))).To(MatchError(ContainSubstring(`node "bob" is paused: Resume it first`)))
 	g.Expect(b.node("bob").PowerOff(within(t))).To(Succeed())
 	g.Expect(b.Snapshot(within(t))).To(MatchError(And(HavePrefix("snapshot of lab "+b.ID()+": every node has to run: "), ContainSubstring(`node "bob": it is powered off`))))
 	g.Expect(run(t, b.node("alice"), "echo", "untouched")).To(Equal("untouched\n"))
