@@ -16,11 +16,11 @@ import (
 const settleTime = 500 * time.Millisecond
 
 // zeroFree fills free pages with zeros, which QEMU does not store: as many as that line of /proc/meminfo says, less 32 MiB.
-// What a boot does not touch is zero already, so 512 MiB are enough for any guest, and for the host's memory. mmap(2) is
+// What a boot does not touch is zero already, so 1 GiB is enough for any guest, and bearable for the host. mmap(2) is
 // number 9 on x86_64, 0x8022 is MAP_PRIVATE, MAP_ANONYMOUS and MAP_POPULATE; if memory runs out, this process is the
 // one to go.
 func zeroFree(line string) string {
-	return `perl -e 'open F,"</proc/meminfo"; while(<F>){ /` + line + `: *(\d+)/ and $n=$1-32768 } $n=524288 if $n>524288;
+	return `perl -e 'open F,"</proc/meminfo"; while(<F>){ /` + line + `: *(\d+)/ and $n=$1-32768 } $n=1048576 if $n>1048576;
 open O,">/proc/self/oom_score_adj"; print O 1000; close O; syscall(9,0,$n*1024,3,0x8022,-1,0) if $n>0' || true`
 }
 
