@@ -69,7 +69,6 @@ func (g *fakeGuest) healthy() []answer {
 	return []answer{
 		{match: "result.json", out: "INSTANCE\n\n" + healthyResult + "\n" + healthyStatus},
 		{match: "clock_settime", out: "NONCE CLOCK RANDOM\n"},
-		{match: "/proc/meminfo"},
 		{match: "perl -e exit"},
 		{match: "/proc/sys/kernel/random/boot_id", out: g.bootID() + "\n"},
 		{match: "is-system-running", out: "running\n"},

@@ -107,10 +107,7 @@ func (l *Lab) take(ctx context.Context, into *checkpoint, prefix string) error {
 			return err
 		}
 		node.setStatus("taking a snapshot")
-		if node.lag, err = node.measureLag(ctx, life); err != nil {
-			return err
-		}
-		err = node.trim(ctx, life, zeroFree("MemFree"))
+		node.lag, err = node.measureLag(ctx, life)
 		life.guest.DisconnectIdle()
 		return err
 	})
