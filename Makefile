@@ -77,7 +77,7 @@ bench: ## the side-by-side benchmarks; out/bench/*.json and *.md
 
 FUZZ_TIME ?= 30s
 fuzz: ## every fuzzer for FUZZ_TIME
-	@set -e; for package in $$(go list $(NO_HEADERS) ./internal/...); do \
+	@set -e; for package in $$(go list $(NO_HEADERS) ./internal/... ./fixtures/...); do \
 		for target in $$(go test $(NO_HEADERS) -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			go test $(NO_HEADERS) -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) $$package; \
 		done; \
