@@ -1,6 +1,8 @@
 package network_test
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"os"
 
@@ -8,6 +10,9 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
+
+	"ionlab/labtest"
+	. "ionlab/matchers"
 )
 
 // within99 matches a count of events, each of likelihood p, out of n, that lies in the 99 % interval of the binomial
@@ -15,6 +20,14 @@ import (
 func within99(n int, p float64) types.GomegaMatcher {
 	mean := float64(n) * p
 	return BeNumerically("~", mean, 2.576*math.Sqrt(mean*(1-p))+0.5+1e-9)
+}
+
+// neighbours has a machine know another one's hardware address for good.
+func neighbours(ctx context.Context, of, other *labtest.Node) {
+	GinkgoHelper()
+	Expect(of.Shell(ctx, fmt.Sprintf(`ping -c 1 -W 10 %[1]s && set -- $(ip -o neigh show %[1]s) &&
+ip neigh replace "$1" lladdr "$5" dev "$3" nud permanent && ip neigh show %[1]s`, other.Addr("lan")))).
+		To(And(ExitWith(0), OutputContaining("PERMANENT")))
 }
 
 // measured measures up to three times, until the matcher is content: what else a host does spoils single measurements.
