@@ -42,7 +42,7 @@ func (l *Lab) closeAll() error {
 	for _, fwd := range l.forwards {
 		errs = append(errs, fwd.Close())
 	}
-	errs = append(errs, l.endCaptures(), fab.Close(), l.consoles.Close(), home.Close(), l.warmth.Close())
+	errs = append(errs, l.endCaptures(), fab.Close(), l.consoles.Close(), home.Close(), l.warmth.Close(), l.memory.Close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close lab %s: %w", l.ID(), err)
 	}

@@ -38,6 +38,9 @@ type Config struct {
 	SkipMeasuring bool
 	// AllowFailedUnits lets a node be ready although systemd units failed in it.
 	AllowFailedUnits bool
+	// MemoryMB is what all labs on this host may have together, in MiB; 0 is LABTEST_MEMORY_MB, or seven eighths of the
+	// host's memory. Labs that do not fit wait for others to end.
+	MemoryMB int
 	// ColdStart boots every node, although there may be a snapshot, and makes none.
 	ColdStart bool
 }

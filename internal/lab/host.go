@@ -15,14 +15,17 @@ import (
 const Emulator = "/usr/bin/qemu-system-x86_64"
 
 // availableMemory is what the kernel would give to new programs, in bytes (MemAvailable of proc(5)); 0 when unknown.
-func availableMemory() int64 {
+func availableMemory() int64 { return memoryInfo("MemAvailable") }
+
+// memoryInfo reads a line of proc(5)'s meminfo, in bytes; 0 when unknown.
+func memoryInfo(name string) int64 {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
-		if len(fields) >= 2 && fields[0] == "MemAvailable:" {
+		if len(fields) >= 2 && fields[0] == name+":" {
 			kb, err := strconv.ParseInt(fields[1], 10, 64)
 			if err != nil {
 				return 0

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"ionlab/internal/fabric"
+	"ionlab/internal/ledger"
 	"ionlab/internal/seed"
 	"ionlab/internal/topology"
 )
@@ -49,8 +50,10 @@ type Lab struct {
 	doors      *doors
 	forwards   []*fabric.Forward
 	warmth     warmth
-	turn       sync.Mutex // held by Snapshot and Revert
-	snapshots  snapshots  // guarded by turn
+	books      *ledger.Ledger      // of the memory that labs on this host have
+	memory     *ledger.Reservation // this lab's
+	turn       sync.Mutex          // held by Snapshot and Revert
+	snapshots  snapshots           // guarded by turn
 
 	mu        sync.Mutex
 	closed    bool

@@ -87,7 +87,7 @@ func testDirs(t testing.TB) Dirs {
 	return Dirs{Run: filepath.Join(root, "r"), State: filepath.Join(root, "s"), Cache: filepath.Join(root, "c")}
 }
 
-// files lists what is in the folders of running labs, but for the lock over them.
+// files lists what is in the folders of running labs, but for the lock over them and the ledger of memory.
 func files(t testing.TB, dirs Dirs) []string {
 	t.Helper()
 	var found []string
@@ -97,7 +97,7 @@ func files(t testing.TB, dirs Dirs) []string {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
-			if entry.Name() != ".lock" {
+			if entry.Name() != ".lock" && entry.Name() != ".memory" {
 				found = append(found, entry.Name())
 			}
 		}

@@ -24,21 +24,14 @@ func (l *Lab) Start(ctx context.Context) error {
 		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
 	}
 	defer end()
-	if err := l.preflight(); err != nil {
+	if err := l.preflight(ctx); err != nil {
 		return err
 	}
-	home, err := makeHome(ctx, l.cfg.Dirs)
-	if err != nil {
+	if err := l.settleIn(ctx); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.home = home
-	l.mu.Unlock()
-	steps := []func(context.Context) error{l.layout, l.provide, l.wire, l.lookForSnapshot, l.openDoors, l.boot, l.forward}
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return err
-		}
+	if err := l.inTurn(ctx, l.admit, l.layout, l.provide, l.wire, l.lookForSnapshot, l.openDoors, l.boot, l.forward); err != nil {
+		return err
 	}
 	l.mu.Lock()
 	l.took = time.Since(l.began)
@@ -66,15 +59,19 @@ func (l *Lab) beginStart(ctx context.Context) (_ context.Context, end func(), er
 }
 
 // preflight refuses what cannot work before anything is made.
-func (l *Lab) preflight() error {
+func (l *Lab) preflight(ctx context.Context) error {
 	if err := l.topo.CheckSources(); err != nil {
 		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
 	}
 	if err := l.cfg.Dirs.create(); err != nil {
 		return err
 	}
+	memory, err := l.openLedger(ctx)
+	if err != nil {
+		return err
+	}
 	host := topology.Host{
-		Arch: runtime.GOARCH, MemoryMB: int(availableMemory() >> 20), DiskFreeMB: int(diskFree(l.cfg.Dirs.State) >> 20),
+		Arch: runtime.GOARCH, MemoryMB: memory, DiskFreeMB: int(diskFree(l.cfg.Dirs.State) >> 20),
 		Images: l.cfg.Host.Images(),
 	}
 	if err := l.topo.CheckHost(host); err != nil {
