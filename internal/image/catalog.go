@@ -50,7 +50,7 @@ type Recipe struct {
 	Cmdline string `yaml:"cmdline"`
 	// Mask lists systemd units that must not run.
 	Mask []string `yaml:"mask"`
-	// Files are text files by absolute path, owned by root, mode 0644.
+	// Files are text files by absolute path, owned by root, mode 0644, or 0755 where the text begins with #!.
 	Files map[string]string `yaml:"files"`
 }
 

@@ -2,6 +2,7 @@ package image
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,6 +22,38 @@ func TestTheBuiltInCatalog(t *testing.T) {
 			g.Expect(e.Arch).To(Equal("amd64"), e.Name)
 		}
 	}
+}
+
+func TestProgramsOfTheBuiltInRecipe(t *testing.T) {
+	g := NewWithT(t)
+	entries, err := Entries("")
+	g.Expect(err).NotTo(HaveOccurred())
+	entry, ok := findEntry(entries, "debian-12")
+	g.Expect(ok).To(BeTrue())
+	dir := t.TempDir()
+	g.Expect(writeTree(dir, entry.Recipe.Files)).To(Succeed())
+	shells := 0
+	for name, text := range entry.Recipe.Files {
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		g.Expect(err).NotTo(HaveOccurred())
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(text, "#!") {
+			mode = 0o755
+		}
+		g.Expect(info.Mode().Perm()).To(Equal(mode), name)
+		if strings.HasPrefix(text, "#!/bin/sh\n") {
+			shells++
+			out, err := exec.CommandContext(t.Context(), "sh", "-n", path).CombinedOutput()
+			g.Expect(err).NotTo(HaveOccurred(), "%s: %s", name, out)
+		}
+		for line := range strings.Lines(text) { // what a unit starts has to be there
+			if program, ok := strings.CutPrefix(line, "ExecStart=/usr/lib/ionlab/"); ok {
+				g.Expect(entry.Recipe.Files).To(HaveKey("/usr/lib/ionlab/"+strings.Fields(program)[0]), name)
+			}
+		}
+	}
+	g.Expect(shells).To(BeNumerically(">", 0))
 }
 
 func TestTheUsersCatalogReplacesByName(t *testing.T) {

@@ -166,7 +166,7 @@ func (s *Store) toQcow2(ctx context.Context, dir string, rep *reporter) error {
 	return os.Remove(raw)
 }
 
-// writeTree writes files by absolute path below a folder.
+// writeTree writes files by absolute path below a folder. A text that names its interpreter is a program.
 func writeTree(dir string, files map[string]string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -181,7 +181,11 @@ func writeTree(dir string, files map[string]string) error {
 		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
 		}
-		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(text, "#!") {
+			mode = 0o755
+		}
+		if err := root.WriteFile(name, []byte(text), mode); err != nil {
 			return err
 		}
 	}

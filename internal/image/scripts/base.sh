@@ -9,7 +9,7 @@ set -- --mode=root --format=directory --variant=minbase --architectures="$ARCH" 
 	--keyring="$KEYRING" --dpkgopt=force-unsafe-io --aptopt='Acquire::Retries "3"' \
 	--skip=chroot/mount/sys --skip=essential/unlink \
 	--setup-hook='mkdir -p "$1/var/cache/apt/archives/partial"; find "$DEBS" -maxdepth 1 -name "*.deb" -exec ln -t "$1/var/cache/apt/archives/" {} +' \
-	--essential-hook='cp -R --no-preserve=mode,ownership "$CONFIG/." "$1/"' \
+	--essential-hook='cp -R --no-preserve=ownership "$CONFIG/." "$1/"' \
 	--customize-hook='find "$1/var/cache/apt/archives" -maxdepth 1 -name "*.deb" -exec ln -f -t "$DEBS/" {} +'
 if [ -n "$PROXY" ]; then set -- "$@" --aptopt="Acquire::http::Proxy \"$PROXY\""; fi
 mmdebstrap "$@" "$SUITE" "$tree" "$SOURCES"
@@ -17,7 +17,7 @@ mmdebstrap "$@" "$SUITE" "$tree" "$SOURCES"
 stage configure
 rm -f "$tree"/etc/apt/sources.list.d/*.list "$tree"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$tree"/etc/apt/apt.conf.d/99mmdebstrap
 rm -f "$tree/etc/apt/sources.list" "$tree/etc/hostname"
-cp -R --no-preserve=mode,ownership --remove-destination "$CONFIG/." "$tree/"
+cp -R --no-preserve=ownership --remove-destination "$CONFIG/." "$tree/"
 cat "$SOURCES" >"$tree/etc/apt/sources.list"
 while read -r unit; do
 	ln -sf /dev/null "$tree/etc/systemd/system/$unit"

@@ -42,6 +42,8 @@ seal() {
 	rm -rf "$tree"/var/log/apt/* "$tree"/var/log/dpkg.log "$tree"/var/log/alternatives.log "$tree"/var/log/bootstrap.log
 	rm -rf "$tree"/tmp/* "$tree"/run/*
 	mkdir -p "$tree/var/lib/apt/lists/partial"
+	# systemd makes users, indices and caches of what is in /usr when it is newer than these; the packages did so already.
+	touch "$tree/etc/.updated" "$tree/var/.updated"
 }
 
 # module copies a module to the initrd's folder after those it depends on, and notes the order. Built-in ones are not in
