@@ -46,12 +46,22 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.makeDisks(ctx); err != nil {
 		return &StageError{Node: n.Name(), Stage: "disks", Err: err}
 	}
+	turn, err := n.awaitBootTurn(ctx)
+	if err != nil {
+		return &StageError{Node: n.Name(), Stage: "turn", Err: err}
+	}
+	defer turn.end()
 	n.setStatus("creating domain")
 	l, err := n.ignite(ctx)
 	if err != nil {
 		return &StageError{Node: n.Name(), Stage: "domain", Err: err, Tail: n.console.last(12), Hint: "libvirt or QEMU refused to start the machine; `labtest doctor` checks both"}
 	}
-	return n.settle(ctx, l, n.bootStages())
+	stages := n.bootStages()
+	if err := n.settle(ctx, l, stages[:afterLogin]); err != nil {
+		return err
+	}
+	turn.end()
+	return n.settle(ctx, l, stages[afterLogin:])
 }
 
 // furnish copies what the topology deploys into a provisioned node, which then is ready.

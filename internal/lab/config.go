@@ -67,6 +67,7 @@ type Limits struct {
 	Init     time.Duration // cloud-init, with the packages it installs
 	Units    time.Duration // systemd's start-up
 	Evidence time.Duration // what is asked of one guest for evidence
+	Boots    int           // how many nodes of the lab boot at once; the others wait, and their time does not run
 }
 
 func (l Limits) withDefaults() Limits {
@@ -80,6 +81,9 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Init, 20*time.Minute)
 	set(&l.Units, 4*time.Minute)
 	set(&l.Evidence, 40*time.Second)
+	if l.Boots == 0 {
+		l.Boots = bootsAtOnce()
+	}
 	return l
 }
 

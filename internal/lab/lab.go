@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/semaphore"
 
 	"ionlab/internal/fabric"
 	"ionlab/internal/ledger"
@@ -24,10 +25,13 @@ import (
 // Lab is a running topology. Make it with New, bring it up with Start, and Close it in any case: Close works on a lab
 // that was never started and on a half-started one. It is safe for concurrent use.
 type Lab struct {
-	cfg     Config
-	topo    *topology.Topology
-	log     *slog.Logger
-	limits  Limits
+	cfg    Config
+	topo   *topology.Topology
+	log    *slog.Logger
+	limits Limits
+
+	bootTurns *semaphore.Weighted
+
 	nodes   []*Node
 	signer  ssh.Signer
 	key     seed.ClientKey
@@ -74,6 +78,7 @@ func New(cfg Config) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{cfg: cfg, topo: cfg.Topology, log: cfg.Log, limits: cfg.Limits.withDefaults()}
+	l.bootTurns = semaphore.NewWeighted(int64(l.limits.Boots))
 	if err := errors.Join(l.makeKeys(), l.drawSeed()); err != nil {
 		return nil, err
 	}

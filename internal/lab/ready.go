@@ -31,8 +31,11 @@ func (n *Node) bootStages() []stage {
 	}
 }
 
+// afterLogin is the first of bootStages in which the guest answers to the lab.
+const afterLogin = 3
+
 // rebootStages lead from a new boot that answers to ready.
-func (n *Node) rebootStages() []stage { return n.bootStages()[3:] }
+func (n *Node) rebootStages() []stage { return n.bootStages()[afterLogin:] }
 
 // settle goes through the stages, and says which one failed and why. Its caller announces the node as ready.
 func (n *Node) settle(ctx context.Context, l *life, stages []stage) error {
