@@ -14,12 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
 	. "github.com/onsi/gomega"
 
 	"ionlab/internal/domain"
 	"ionlab/internal/image"
 	"ionlab/internal/lab"
+	"ionlab/internal/lock"
 	"ionlab/internal/virt"
 )
 
@@ -42,10 +42,11 @@ func TestMain(m *testing.M) {
 func beOwner(run, how string) int {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
-	lock := flock.New(filepath.Join(run, "lock"))
-	if held, err := lock.TryLock(); err != nil || !held {
+	held, err := lock.Try(filepath.Join(run, "lock"), lock.Exclusive)
+	if err != nil {
 		return 1
 	}
+	defer func() { _ = held.Close() }()
 	_, _ = os.Stdout.WriteString("held\n")
 	for {
 		<-term
@@ -127,11 +128,9 @@ func (s *setting) lab(t *testing.T, id string, nodes ...string) string {
 	t.Helper()
 	g := NewWithT(t)
 	run := s.leftover(t, id, nodes...)
-	lock := flock.New(filepath.Join(run, "lock"))
-	held, err := lock.TryLock()
+	held, err := lock.Try(filepath.Join(run, "lock"), lock.Exclusive)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(held).To(BeTrue())
-	t.Cleanup(func() { _ = lock.Close() })
+	t.Cleanup(func() { _ = held.Close() })
 	return run
 }
 

@@ -33,14 +33,16 @@ func rooms() []room {
 		{path: "internal/host", mayUse: append([]string{"internal/lab", "internal/virt", "internal/poll"}, leaves...)},
 		// virt implements what lab declares, and is injected.
 		{path: "internal/virt", mayUse: append([]string{"internal/lab", "internal/poll"}, leaves...)},
-		{path: "internal/lab", mayUse: append([]string{"internal/poll"}, leaves...)},
+		{path: "internal/lab", mayUse: append([]string{"internal/lock", "internal/poll"}, leaves...)},
+		// poll and lock are below the leaves: how to wait, and for whom.
 		{path: "internal/poll"},
+		{path: "internal/lock", mayUse: []string{"internal/poll"}},
 		// The house's tests load the topologies in the docs.
 		{path: "internal/house", mayUse: []string{"internal/topology"}},
 		{path: "scripts"},
 	}
 	for _, leaf := range leaves {
-		list = append(list, room{path: leaf, mayUse: []string{"internal/poll"}})
+		list = append(list, room{path: leaf, mayUse: []string{"internal/lock", "internal/poll"}})
 	}
 	return list
 }

@@ -19,15 +19,15 @@ func TestBrokenNamesEachForbiddenImport(t *testing.T) {
 	}{
 		"a leaf imports a leaf": {
 			pkg{ImportPath: "ionlab/internal/seed", Imports: []string{"ionlab/internal/image"}},
-			"internal/seed imports internal/image: internal/seed may import only internal/poll",
+			"internal/seed imports internal/image: internal/seed may import only internal/lock, internal/poll",
 		},
 		"so does its test": {
 			pkg{ImportPath: "ionlab/internal/seed", XTestImports: []string{"ionlab/internal/image"}},
-			"internal/seed imports internal/image: internal/seed may import only internal/poll",
+			"internal/seed imports internal/image: internal/seed may import only internal/lock, internal/poll",
 		},
 		"a package below a leaf is the leaf": {
 			pkg{ImportPath: "ionlab/internal/image/recipe", TestImports: []string{"ionlab/internal/lab"}},
-			"internal/image/recipe imports internal/lab: internal/image may import only internal/poll",
+			"internal/image/recipe imports internal/lab: internal/image may import only internal/lock, internal/poll",
 		},
 		"poll imports a leaf": {
 			pkg{ImportPath: "ionlab/internal/poll", Imports: []string{"ionlab/internal/guest"}},
@@ -35,7 +35,7 @@ func TestBrokenNamesEachForbiddenImport(t *testing.T) {
 		},
 		"lab imports virt": {
 			pkg{ImportPath: "ionlab/internal/lab", Imports: []string{"ionlab/internal/virt"}},
-			"internal/lab imports internal/virt: internal/lab may import only internal/poll",
+			"internal/lab imports internal/virt: internal/lab may import only internal/lock, internal/poll",
 		},
 		"lab imports labtest": {
 			pkg{ImportPath: "ionlab/internal/lab", Imports: []string{"ionlab/labtest"}},

@@ -8,20 +8,20 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"ionlab/internal/lock"
 )
 
 // workspace is a temporary folder of the store with a lock that says that its owner lives.
 type workspace struct {
 	dir   string
-	alive *lock
+	alive *lock.Lock
 	store *Store
 }
 
 // newWorkspace makes a workspace, and removes those of dead owners. Both happen under one lock: between a folder's making and
 // its locking it would look dead to another process.
 func (s *Store) newWorkspace(ctx context.Context) (*workspace, error) {
-	all, err := waitLock(ctx, s.path(locksDir, tmpDir), "a temporary folder", func(string) {})
+	all, err := hold(ctx, s.path(locksDir, tmpDir), "a temporary folder", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (s *Store) newWorkspace(ctx context.Context) (*workspace, error) {
 		return nil, fmt.Errorf("make a temporary folder in the image store: %w", err)
 	}
 	w := &workspace{dir: dir, store: s}
-	w.alive, err = tryLock(dir+".lock", unix.LOCK_EX)
+	w.alive, err = lock.Try(dir+".lock", lock.Exclusive)
 	if err == nil {
 		err = errors.Join(os.Chmod(dir, 0o755), os.Mkdir(w.out(), 0o755))
 	}
@@ -53,7 +53,7 @@ func (w *workspace) close(ctx context.Context) error {
 
 // sweep is sweepLocked for those who do not hold the lock.
 func (s *Store) sweep(ctx context.Context, dryRun bool) ([]string, error) {
-	all, err := waitLock(ctx, s.path(locksDir, tmpDir), "removing what dead processes left", func(string) {})
+	all, err := hold(ctx, s.path(locksDir, tmpDir), "removing what dead processes left", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +76,15 @@ func (s *Store) sweepLocked(ctx context.Context, dryRun bool) []string {
 			continue // a folder and its lock are one
 		}
 		seen[dir] = true
-		l, err := tryLock(dir+".lock", unix.LOCK_EX)
-		if err != nil {
+		l, err := lock.TryExisting(dir+".lock", lock.Exclusive)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		swept = append(swept, dir)
 		w := &workspace{dir: dir, alive: l, store: s}
 		finish := w.close
 		if dryRun {
-			finish = func(context.Context) error { return l.Close() }
+			finish = func(context.Context) error { return l.Close() } // the lock's file stays, too
 		}
 		if err := finish(ctx); err != nil {
 			s.log.Warn("a dead process's temporary folder was not removed", "folder", dir, "err", err)
@@ -175,7 +175,7 @@ func (s *Store) describe(ctx context.Context, dir string, f filled, rep *reporte
 
 // install moves the folder to its place, unless the same content is there already, and takes it into use.
 func (s *Store) install(ctx context.Context, dir string, m *meta, f filled) (*Image, error) {
-	used, err := waitShared(ctx, s.objectLock(m.id()))
+	used, err := lock.Wait(ctx, s.objectLock(m.id()), lock.Shared, nil)
 	if err != nil {
 		return nil, fmt.Errorf("take image %q into use: %w", f.name, err)
 	}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ionlab/internal/lock"
 )
 
 // Bounds of what is kept besides images: packages by their size, an unfinished download by its age.
@@ -59,7 +59,7 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) ([]Removed, error) {
 			continue
 		}
 		gone, err := s.removeObject(ctx, o, opts)
-		if err != nil && !errors.Is(err, errBusy) {
+		if err != nil && !errors.Is(err, lock.ErrBusy) {
 			problems = append(problems, err)
 		}
 		out = append(out, gone...)
@@ -100,7 +100,7 @@ func (s *Store) evict(ctx context.Context, opts GCOptions) ([]Removed, error) {
 			break
 		}
 		gone, err := s.removeObject(ctx, o, opts)
-		if errors.Is(err, errBusy) {
+		if errors.Is(err, lock.ErrBusy) {
 			continue
 		}
 		if err != nil {
@@ -145,9 +145,9 @@ func (s *Store) objects() ([]object, error) {
 	return out, nil
 }
 
-// removeObject removes an object and its references, unless it is in use (errBusy).
+// removeObject removes an object and its references, unless it is in use (lock.ErrBusy).
 func (s *Store) removeObject(ctx context.Context, o object, opts GCOptions) ([]Removed, error) {
-	l, err := tryLock(s.objectLock(o.id), unix.LOCK_EX)
+	l, err := lock.Try(s.objectLock(o.id), lock.Exclusive)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (s *Store) removeObject(ctx context.Context, o object, opts GCOptions) ([]R
 	if now, err := readRefs(s.path(refsDir)); err != nil {
 		return nil, err
 	} else if leadTo(now, o.id) > len(o.refs) {
-		return nil, errBusy // it has just been made
+		return nil, lock.ErrBusy // it has just been made
 	}
 	what := "image that nothing refers to"
 	if len(o.names) > 0 {

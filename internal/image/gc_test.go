@@ -7,7 +7,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"golang.org/x/sys/unix"
 )
 
 // filledStore has debian-12 and derived images used at different times, all closed.
@@ -146,23 +145,4 @@ func TestListShowsTheCatalogAndWhatIsPresent(t *testing.T) {
 	g.Expect(byName["ubuntu-22.04-cloudimg"]).To(And(HaveField("Present", false), HaveField("Kind", KindDownload)))
 	g.Expect(byName["debian-12"]).To(And(HaveField("Present", true), HaveField("InUse", false), HaveField("Kind", KindRecipe), HaveField("Bytes", BeNumerically(">", 0))))
 	g.Expect(byName["debian-12/jq"]).To(And(HaveField("Present", true), HaveField("InUse", true), HaveField("Kind", KindDerived)))
-}
-
-func TestALockFileOfAnotherKindOfHolder(t *testing.T) {
-	g := NewWithT(t)
-	path := filepath.Join(t.TempDir(), "lock")
-	shared, err := tryLock(path, unix.LOCK_SH)
-	g.Expect(err).NotTo(HaveOccurred())
-	second, err := tryLock(path, unix.LOCK_SH)
-	g.Expect(err).NotTo(HaveOccurred())
-	_, err = tryLock(path, unix.LOCK_EX)
-	g.Expect(err).To(MatchError(errBusy))
-	g.Expect(err).To(MatchError(ContainSubstring("another process holds it")))
-	g.Expect(shared.Close()).To(Succeed())
-	g.Expect(second.Close()).To(Succeed())
-	var none *lock
-	g.Expect(none.Close()).To(Succeed())
-	exclusive, err := tryLock(path, unix.LOCK_EX)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(exclusive.Close()).To(Succeed())
 }

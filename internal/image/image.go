@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+
+	"ionlab/internal/lock"
 )
 
 // Image is a base disk in use: until Close, or until the process dies, the store keeps it. Its files are read-only; put an
@@ -36,7 +38,7 @@ type Image struct {
 	meta *meta
 
 	mu   sync.Mutex
-	used *lock
+	used *lock.Lock
 }
 
 // Close tells the store that the image is not in use any more. It is idempotent and nil-safe.
@@ -65,7 +67,7 @@ func (s *Store) open(ctx context.Context, key, name string) (*Image, error) {
 	if !objectForm.MatchString(r.Object) {
 		return nil, fmt.Errorf("%w: %s is no reference", errAbsent, s.refPath(key))
 	}
-	used, err := waitShared(ctx, s.objectLock(r.Object))
+	used, err := lock.Wait(ctx, s.objectLock(r.Object), lock.Shared, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +86,7 @@ func (s *Store) open(ctx context.Context, key, name string) (*Image, error) {
 	return newImage(name, dir, m, r.Packages, used), nil
 }
 
-func newImage(name, dir string, m *meta, packages []string, used *lock) *Image {
+func newImage(name, dir string, m *meta, packages []string, used *lock.Lock) *Image {
 	img := &Image{
 		Name: name, Digest: m.Digest, Disk: filepath.Join(dir, diskFile), Format: m.Format, VirtualSize: m.VirtualSize,
 		Cmdline: m.Cmdline, Firmware: m.Firmware, Packages: packages, dir: dir, meta: m, used: used,

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ionlab/internal/lock"
 )
 
 // Info is one line of List.
@@ -95,8 +95,8 @@ func (s *Store) complete(info *Info, r ref) {
 	if st, err := os.Stat(s.objectLock(r.Object)); err == nil {
 		info.LastUsed = st.ModTime()
 	}
-	l, err := tryLock(s.objectLock(r.Object), unix.LOCK_EX)
-	info.InUse = errors.Is(err, errBusy)
+	l, err := lock.TryExisting(s.objectLock(r.Object), lock.Exclusive)
+	info.InUse = errors.Is(err, lock.ErrBusy)
 	if err == nil {
 		closeQuietly(l)
 	}
@@ -142,7 +142,7 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 			continue
 		}
 		_, err := s.removeObject(ctx, objects[i], GCOptions{})
-		if errors.Is(err, errBusy) {
+		if errors.Is(err, lock.ErrBusy) {
 			return fmt.Errorf("remove image %q: it is in use by a running lab; labtest list shows them", name)
 		}
 		if err != nil {

@@ -126,7 +126,7 @@ func (s *Store) script(ctx context.Context, w *workspace, text string, rep *repo
 	if err := errors.Join(os.WriteFile(path, []byte(libScript+text), 0o644), os.Mkdir(work, 0o755)); err != nil {
 		return nil, err
 	}
-	one, err := waitLock(ctx, s.path(locksDir, "builder"), "building "+rep.image, s.waiting(rep))
+	one, err := hold(ctx, s.path(locksDir, "builder"), "building "+rep.image, s.waiting(rep))
 	if err != nil {
 		return nil, err
 	}

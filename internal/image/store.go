@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ionlab/internal/lock"
 )
 
 // DefaultMaxBytes bounds a store whose Config names no bound: 20 GiB.
@@ -194,8 +196,18 @@ func readRefs(dir string) (map[string]ref, error) {
 }
 
 // waitFill takes the lock under which the reference is filled.
-func (s *Store) waitFill(ctx context.Context, key, doing string, rep *reporter) (*lock, error) {
-	return waitLock(ctx, s.fillLock(key), doing, s.waiting(rep))
+func (s *Store) waitFill(ctx context.Context, key, doing string, rep *reporter) (*lock.Lock, error) {
+	return hold(ctx, s.fillLock(key), doing, s.waiting(rep))
+}
+
+// hold takes the lock at path, waiting for its holder, and tells those who then wait what this process will do with it.
+func hold(ctx context.Context, path, doing string, waiting func(holder string)) (*lock.Lock, error) {
+	held, err := lock.Wait(ctx, path, lock.Exclusive, waiting)
+	if err != nil {
+		return nil, fmt.Errorf("wait to go on with: %s: %w", doing, err)
+	}
+	held.Sign("is at: " + doing)
+	return held, nil
 }
 
 func (s *Store) waiting(rep *reporter) func(string) {

@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"ionlab/internal/lock"
 )
 
-// lockRetry is how often a lock that is held is tried again. The kernel's flock wait cannot be cancelled.
-const lockRetry = 20 * time.Millisecond
+// lockName is the file in a lab's run folder on which its owner holds a lock.
+const lockName = "lock"
 
 // Leftover is what a lab of a dead owner left on disk.
 type Leftover struct {
@@ -89,12 +88,12 @@ func leftovers(dirs Dirs) ([]Leftover, error) {
 // alive tells whether the owner of the lab in run holds its lock; when in doubt it does. The lock is not created: its
 // folder may be about to go. It is tried shared, so that those who look do not take each other for the owner.
 func alive(run string) bool {
-	file, err := os.OpenFile(filepath.Join(run, "lock"), os.O_RDWR, 0)
+	held, err := lock.TryExisting(filepath.Join(run, lockName), lock.Shared)
 	if err != nil {
 		return !errors.Is(err, os.ErrNotExist)
 	}
-	defer func() { _ = file.Close() }()
-	return unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
+	_ = held.Close() // it was only a look
+	return false
 }
 
 func measure(dirs Dirs, id string) Leftover {

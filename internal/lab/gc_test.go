@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
 	. "github.com/onsi/gomega"
+
+	"ionlab/internal/lock"
 )
 
 // leave makes what the owner of a lab left behind by dying: its folders, with the lock free.
@@ -120,14 +121,16 @@ func TestGCWaitsForWhoMakesALab(t *testing.T) {
 	g := NewWithT(t)
 	dirs := testDirs(t)
 	g.Expect(dirs.create()).To(Succeed())
-	held := flock.New(filepath.Join(dirs.Run, ".lock"))
-	g.Expect(held.TryLock()).To(BeTrue())
+	held, err := lock.Try(filepath.Join(dirs.Run, ".lock"), lock.Exclusive)
+	g.Expect(err).NotTo(HaveOccurred())
+	held.Sign("makes a lab")
 	defer held.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	_, err := GC(ctx, dirs, GCRemove)
+	_, err = GC(ctx, dirs, GCRemove)
 	g.Expect(err).To(MatchError(context.DeadlineExceeded))
-	g.Expect(err).To(MatchError(HavePrefix("wait for " + dirs.Run + "/.lock, which another labtest holds: ")))
+	g.Expect(err).To(MatchError(And(HavePrefix("another labtest makes or removes labs: wait for lock "+dirs.Run+"/.lock: "),
+		MatchRegexp(`in use: process \d+ makes a lab$`))))
 	_, err = makeHome(ctx, dirs)
 	g.Expect(err).To(MatchError(context.DeadlineExceeded))
 	g.Expect(files(t, dirs)).To(BeEmpty())

@@ -9,9 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
-	"github.com/gofrs/flock"
+	"ionlab/internal/lock"
 )
 
 // home is the place of one lab on the host: a run folder and a state folder of the same name, held by a lock that
@@ -20,7 +19,7 @@ type home struct {
 	id    string
 	run   string
 	state string
-	lock  *flock.Flock
+	lock  *lock.Lock
 }
 
 // makeHome creates a home. The lock over the run folder keeps GC from seeing it between its creation and its own lock.
@@ -41,9 +40,8 @@ func makeHome(ctx context.Context, dirs Dirs) (*home, error) {
 	if err := os.Mkdir(h.run, 0o711); err != nil {
 		return nil, fmt.Errorf("make the lab's run folder: %w", err)
 	}
-	h.lock = flock.New(filepath.Join(h.run, "lock"))
 	// Whoever lists the labs just now tries the lock for a moment, to see whether an owner holds it.
-	if _, err := h.lock.TryLockContext(ctx, time.Millisecond); err != nil {
+	if h.lock, err = lock.Wait(ctx, filepath.Join(h.run, lockName), lock.Exclusive, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the lab's run folder: %w", err), h.Close())
 	}
 	if err := os.Mkdir(h.state, 0o711); err != nil {
@@ -71,11 +69,11 @@ func newID(dirs Dirs) (string, error) {
 
 // lockDirs takes the lock under which homes are made and removed.
 func lockDirs(ctx context.Context, dirs Dirs) (func(), error) {
-	lock := flock.New(filepath.Join(dirs.Run, ".lock"))
-	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
-		return nil, fmt.Errorf("wait for %s, which another labtest holds: %w", lock.Path(), err)
+	held, err := lock.Wait(ctx, filepath.Join(dirs.Run, ".lock"), lock.Exclusive, nil)
+	if err != nil {
+		return nil, fmt.Errorf("another labtest makes or removes labs: %w", err)
 	}
-	return func() { _ = lock.Close() }, nil
+	return func() { _ = held.Close() }, nil
 }
 
 // Close removes the lab's folders and frees its name.
@@ -83,11 +81,7 @@ func (h *home) Close() error {
 	if h == nil {
 		return nil
 	}
-	err := errors.Join(os.RemoveAll(h.state), os.RemoveAll(h.run))
-	if h.lock != nil {
-		err = errors.Join(err, h.lock.Close())
-	}
-	if err != nil {
+	if err := errors.Join(os.RemoveAll(h.state), os.RemoveAll(h.run), h.lock.Close()); err != nil {
 		return fmt.Errorf("remove the lab's folders: %w (`labtest gc` tries again)", err)
 	}
 	return nil

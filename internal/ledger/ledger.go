@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,16 +15,12 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"ionlab/internal/lock"
 	"ionlab/internal/poll"
 )
 
-// Intervals of polling: flock(2) has no wait that a context could end.
-const (
-	lockEvery = 20 * time.Millisecond
-	lookEvery = 250 * time.Millisecond
-)
+// lookEvery is how often a waiting claim looks whether it fits by now.
+const lookEvery = 250 * time.Millisecond
 
 // Config says where the books are and what there is to give.
 type Config struct {
@@ -73,7 +68,7 @@ func Open(cfg Config) (*Ledger, error) {
 // Reservation is memory that a lab has until Close, or until its process dies.
 type Reservation struct {
 	path string
-	file *os.File // holds the lock
+	held *lock.Lock
 }
 
 // Reserve waits until there is room for the claim and all that came before it, and takes it. waiting is told what it waits
@@ -215,22 +210,16 @@ func (l *Ledger) read() ([]entry, error) {
 
 // look reads an entry and finds out whether somebody holds it.
 func look(path string) (text []byte, living bool, err error) {
-	file, err := os.Open(path)
+	held, err := lock.TryExisting(path, lock.Shared)
+	switch {
+	case err == nil:
+		return nil, false, held.Close()
+	case errors.Is(err, lock.ErrBusy):
+		text, err = os.ReadFile(path)
+	}
 	if errors.Is(err, os.ErrNotExist) { // given back just now
 		return nil, false, nil
 	}
-	if err != nil {
-		return nil, false, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	err = flock(file, unix.LOCK_SH)
-	if err == nil {
-		return nil, false, nil
-	}
-	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, false, err
-	}
-	text, err = io.ReadAll(file)
 	return text, true, err
 }
 
@@ -253,12 +242,12 @@ func (l *Ledger) enter(claim Claim) (*Reservation, error) {
 		next = sequence(entries[len(entries)-1].path) + 1
 	}
 	path := filepath.Join(l.cfg.Dir, fmt.Sprintf("%09d%s", next, suffix))
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	held, err := lock.Try(path, lock.Exclusive)
 	if err != nil {
 		return nil, fmt.Errorf("write into the ledger of memory: %w", err)
 	}
-	r := &Reservation{path: path, file: file}
-	if err := errors.Join(flock(file, unix.LOCK_EX), r.write(claim)); err != nil {
+	r := &Reservation{path: path, held: held}
+	if err := r.write(claim); err != nil {
 		return nil, errors.Join(fmt.Errorf("write into the ledger of memory: %w", err), r.Close())
 	}
 	return r, nil
@@ -270,47 +259,22 @@ func (r *Reservation) write(claim Claim) error {
 	if err != nil {
 		return err
 	}
-	if err := r.file.Truncate(0); err != nil {
-		return err
-	}
-	_, err = r.file.WriteAt(text, 0)
-	return err
+	return r.held.Write(text)
 }
 
 // Close gives the memory back. It is idempotent and nil-safe.
 func (r *Reservation) Close() error {
-	if r == nil || r.file == nil {
+	if r == nil {
 		return nil
 	}
-	file := r.file
-	r.file = nil
-	return errors.Join(os.Remove(r.path), file.Close())
+	return r.held.Remove()
 }
 
 // lock takes the ledger's own lock, under which entries are made, changed and judged.
 func (l *Ledger) lock(ctx context.Context) (func(), error) {
-	file, err := os.OpenFile(filepath.Join(l.cfg.Dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	held, err := lock.Wait(ctx, filepath.Join(l.cfg.Dir, "lock"), lock.Exclusive, nil)
 	if err != nil {
-		return nil, fmt.Errorf("open the ledger of memory: %w", err)
+		return nil, fmt.Errorf("lock the ledger of memory: %w", err)
 	}
-	err = poll.Until(ctx, lockEvery, func(context.Context) error {
-		err := flock(file, unix.LOCK_EX)
-		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
-			return poll.Stop(err)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock the ledger of memory: %w", err), file.Close())
-	}
-	return func() { _ = file.Close() }, nil
-}
-
-func flock(file *os.File, how int) error {
-	for {
-		err := unix.Flock(int(file.Fd()), how|unix.LOCK_NB) //nolint:gosec // a descriptor is small.
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
+	return func() { _ = held.Close() }, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"ionlab/internal/lock"
 )
 
 // Draft is an entry that is being filled. Its owner holds the key's lock: others who want the same key wait.
@@ -19,8 +21,8 @@ type Draft struct {
 	store *Store
 	key   string
 	dir   string
-	fill  *lock // on the key
-	alive *lock // on the folder
+	fill  *lock.Lock // on the key
+	alive *lock.Lock // on the folder
 }
 
 // Begin takes the lock of a key for filling it, waiting for whoever fills it now; waiting is told who that is and may be
@@ -36,10 +38,10 @@ func (s *Store) Begin(ctx context.Context, key, doing string, waiting func(holde
 			err = errors.Join(fmt.Errorf("begin snapshot %s: %w", Short(key), err), d.Close())
 		}
 	}()
-	if d.fill, err = waitLock(ctx, s.path(locksDir, key), unix.LOCK_EX, waiting); err != nil {
+	if d.fill, err = lock.Wait(ctx, s.path(locksDir, key), lock.Exclusive, waiting); err != nil {
 		return nil, err
 	}
-	d.fill.sign(doing)
+	d.fill.Sign(doing)
 	return d, d.makeDir(ctx)
 }
 
@@ -47,7 +49,7 @@ func (s *Store) Begin(ctx context.Context, key, doing string, waiting func(holde
 // making and its locking it would look dead to another process.
 func (d *Draft) makeDir(ctx context.Context) error {
 	s := d.store
-	all, err := waitLock(ctx, s.path(tmpDir, ".lock"), unix.LOCK_EX, nil)
+	all, err := lock.Wait(ctx, s.path(tmpDir, ".lock"), lock.Exclusive, nil)
 	if err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func (d *Draft) makeDir(ctx context.Context) error {
 	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		return err
 	}
-	if d.alive, err = tryLock(filepath.Join(d.dir, lockName), unix.LOCK_EX); err != nil {
+	if d.alive, err = lock.Try(filepath.Join(d.dir, lockName), lock.Exclusive); err != nil {
 		return err
 	}
 	if s.cfg.Owner == nil {
@@ -181,7 +183,7 @@ func (d *Draft) seal(ctx context.Context, path string) (File, error) {
 // which somebody could remove it: a name that no reference leads to is removed only under the lock on all drafts.
 func (d *Draft) install(ctx context.Context, m *Manifest, digest string) (*Entry, error) {
 	s := d.store
-	all, err := waitLock(ctx, s.path(tmpDir, ".lock"), unix.LOCK_EX, nil)
+	all, err := lock.Wait(ctx, s.path(tmpDir, ".lock"), lock.Exclusive, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +198,7 @@ func (d *Draft) install(ctx context.Context, m *Manifest, digest string) (*Entry
 	}
 	d.dir = place // removed by Close, should the rest fail
 	// A child that this process is just starting may still have the exclusive lock, until it is its own program.
-	used, err := waitLock(ctx, filepath.Join(place, lockName), unix.LOCK_SH, nil)
+	used, err := lock.Wait(ctx, filepath.Join(place, lockName), lock.Shared, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +211,7 @@ func (d *Draft) install(ctx context.Context, m *Manifest, digest string) (*Entry
 		s.log.Warn("an old refusal was not removed", "key", d.key, "err", err)
 	}
 	if old != "" {
-		if err := s.removeEntryLocked(old); err != nil && !errors.Is(err, errBusy) {
+		if err := s.removeEntryLocked(old); err != nil && !errors.Is(err, lock.ErrBusy) {
 			s.log.Warn("the snapshot that was replaced was not removed", "entry", old, "err", err)
 		}
 	}
@@ -228,13 +230,13 @@ func (d *Draft) Close() error {
 		err = os.RemoveAll(d.dir)
 		d.dir = ""
 	}
-	return errors.Join(err, d.alive.Close(), d.fill.remove())
+	return errors.Join(err, d.alive.Close(), d.fill.Remove())
 }
 
 // deadDraft is the folder of a draft whose owner has died. Its lock is held.
 type deadDraft struct {
 	dir  string
-	lock *lock
+	lock *lock.Lock
 }
 
 // deadDrafts finds the drafts of dead owners. The caller holds the lock on all drafts.
@@ -250,8 +252,8 @@ func (s *Store) deadDrafts() []deadDraft {
 			continue
 		}
 		dir := s.path(tmpDir, file.Name())
-		l, err := tryLock(filepath.Join(dir, lockName), unix.LOCK_EX)
-		if err == nil {
+		l, err := lock.TryExisting(filepath.Join(dir, lockName), lock.Exclusive)
+		if err == nil || errors.Is(err, os.ErrNotExist) {
 			dead = append(dead, deadDraft{dir, l})
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ionlab/internal/lock"
 )
 
 // Info is what the store has for a key.
@@ -55,7 +55,7 @@ func (s *Store) info(key string) Info {
 	if stat, err := os.Stat(filepath.Join(info.Path, lockName)); err == nil {
 		info.LastUsed = stat.ModTime()
 	}
-	if l, err := tryExisting(filepath.Join(info.Path, lockName), unix.LOCK_EX); errors.Is(err, errBusy) {
+	if l, err := lock.TryExisting(filepath.Join(info.Path, lockName), lock.Exclusive); errors.Is(err, lock.ErrBusy) {
 		info.InUse = true
 	} else if err == nil {
 		_ = l.Close() // it was only a look
@@ -110,7 +110,7 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 		return err
 	}
 	if name != "" {
-		if err := s.removeEntry(ctx, name); errors.Is(err, errBusy) {
+		if err := s.removeEntry(ctx, name); errors.Is(err, lock.ErrBusy) {
 			return fmt.Errorf("remove snapshot %s: a running lab uses it", Short(key))
 		} else if err != nil {
 			return fmt.Errorf("remove snapshot %s: %w", Short(key), err)
@@ -119,9 +119,9 @@ func (s *Store) Remove(ctx context.Context, key string) error {
 	return ignoreAbsent(os.Remove(s.refPath(key)))
 }
 
-// removeEntry removes an entry's folder, unless it is in use (errBusy).
+// removeEntry removes an entry's folder, unless it is in use (lock.ErrBusy).
 func (s *Store) removeEntry(ctx context.Context, name string) error {
-	all, err := waitLock(ctx, s.path(tmpDir, ".lock"), unix.LOCK_EX, nil)
+	all, err := lock.Wait(ctx, s.path(tmpDir, ".lock"), lock.Exclusive, nil)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (s *Store) removeEntry(ctx context.Context, name string) error {
 // removeEntryLocked is removeEntry for those who hold the lock on all drafts.
 func (s *Store) removeEntryLocked(name string) error {
 	dir := s.entryDir(name)
-	l, err := tryExisting(filepath.Join(dir, lockName), unix.LOCK_EX)
+	l, err := lock.TryExisting(filepath.Join(dir, lockName), lock.Exclusive)
 	if errors.Is(err, os.ErrNotExist) {
 		return os.RemoveAll(dir) // without a lock nobody can have opened it
 	}
@@ -165,7 +165,7 @@ const (
 // GC removes what dead processes left, entries that no key leads to, and, by last use, what is above the bound. It never
 // removes what is in use.
 func (s *Store) GC(ctx context.Context, mode Mode) ([]Removed, error) {
-	all, err := waitLock(ctx, s.path(tmpDir, ".lock"), unix.LOCK_EX, nil)
+	all, err := lock.Wait(ctx, s.path(tmpDir, ".lock"), lock.Exclusive, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (s *Store) GC(ctx context.Context, mode Mode) ([]Removed, error) {
 		}
 		if err == nil {
 			out = append(out, r)
-		} else if !errors.Is(err, errBusy) {
+		} else if !errors.Is(err, lock.ErrBusy) {
 			errs = append(errs, err)
 		}
 	}
@@ -205,9 +205,9 @@ func (s *Store) GC(ctx context.Context, mode Mode) ([]Removed, error) {
 	return append(out, evicted...), nil
 }
 
-// tryEntry is errBusy where an entry is in use.
+// tryEntry is lock.ErrBusy where an entry is in use.
 func (s *Store) tryEntry(name string) error {
-	l, err := tryExisting(filepath.Join(s.entryDir(name), lockName), unix.LOCK_EX)
+	l, err := lock.TryExisting(filepath.Join(s.entryDir(name), lockName), lock.Exclusive)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -238,7 +238,7 @@ func (s *Store) orphans() ([]string, error) {
 
 // Evict brings the store below its bound: of the entries that nobody uses, those go that were not used for longest.
 func (s *Store) Evict(ctx context.Context) ([]Removed, error) {
-	all, err := waitLock(ctx, s.path(tmpDir, ".lock"), unix.LOCK_EX, nil)
+	all, err := lock.Wait(ctx, s.path(tmpDir, ".lock"), lock.Exclusive, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +265,7 @@ func (s *Store) evictLocked(mode Mode) ([]Removed, error) {
 		}
 		if mode == ModeRemove {
 			err := s.removeEntryLocked(filepath.Base(info.Path))
-			if errors.Is(err, errBusy) {
+			if errors.Is(err, lock.ErrBusy) {
 				continue
 			}
 			if err = errors.Join(err, ignoreAbsent(os.Remove(s.refPath(info.Key)))); err != nil {

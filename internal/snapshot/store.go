@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"ionlab/internal/lock"
 )
 
 // DefaultMaxBytes bounds a store whose Config names no bound: 20 GiB.
@@ -112,7 +114,7 @@ func (s *Store) refPath(key string) string   { return s.path(refsDir, key) }
 type Entry struct {
 	Manifest *Manifest
 	dir      string
-	used     *lock
+	used     *lock.Lock
 }
 
 // Path is where a file of the entry is.
@@ -151,7 +153,7 @@ func (s *Store) Get(ctx context.Context, key string) (*Entry, error) {
 		return nil, err
 	}
 	dir := s.entryDir(name)
-	used, err := waitExisting(ctx, filepath.Join(dir, lockName))
+	used, err := lock.WaitExisting(ctx, filepath.Join(dir, lockName), lock.Shared)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrAbsent // it was removed
 	}
@@ -256,7 +258,7 @@ func (s *Store) Discard(ctx context.Context, key string) error {
 	if name == "" {
 		return nil // the next GC finds what it led to
 	}
-	if err := s.removeEntry(ctx, name); err != nil && !errors.Is(err, errBusy) {
+	if err := s.removeEntry(ctx, name); err != nil && !errors.Is(err, lock.ErrBusy) {
 		return fmt.Errorf("discard snapshot %s: %w", Short(key), err)
 	}
 	return nil
