@@ -53,7 +53,7 @@ func (w *workspace) close(ctx context.Context) error {
 
 // sweep is sweepLocked for those who do not hold the lock.
 func (s *Store) sweep(ctx context.Context, dryRun bool) ([]string, error) {
-	all, err := hold(ctx, s.path(locksDir, tmpDir), "removing what dead processes left", nil)
+	all, err := lock.Wait(ctx, s.path(locksDir, tmpDir), lock.Exclusive, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (s *Store) fill(ctx context.Context, key string, rep *reporter, produce fun
 		return nil, err
 	}
 	r := ref{Object: m.id(), Name: f.name, Kind: f.kind, Source: f.source, Packages: f.packages, Base: f.base, Created: s.cfg.Now().UTC()}
-	if err := writeAtomic(s.refPath(key), r); err != nil {
+	if err := writeAtomic(w.dir, s.refPath(key), r); err != nil {
 		return nil, errors.Join(fmt.Errorf("record image %q: %w", f.name, err), img.Close())
 	}
 	s.log.Info("image is ready", "image", f.name, "packages", f.packages, "digest", m.Digest, "object", m.id())
@@ -167,7 +167,7 @@ func (s *Store) describe(ctx context.Context, dir string, f filled, rep *reporte
 			return nil, err
 		}
 	}
-	if err := writeAtomic(filepath.Join(dir, metaFile), m); err != nil {
+	if err := writeAtomic(dir, filepath.Join(dir, metaFile), m); err != nil {
 		return nil, err
 	}
 	return m, errors.Join(os.Chmod(filepath.Join(dir, metaFile), 0o444), syncDir(dir))
@@ -180,13 +180,14 @@ func (s *Store) install(ctx context.Context, dir string, m *meta, f filled) (*Im
 		return nil, fmt.Errorf("take image %q into use: %w", f.name, err)
 	}
 	place := s.objectDir(m.id())
-	if old, err := readMeta(place); err != nil || old.checkSizes(place) != nil {
+	if old, err := readMeta(place); err != nil || s.intact(ctx, f.name, place, old) != nil {
 		if err := s.discard(ctx, place); err != nil {
 			return nil, errors.Join(err, used.Close())
 		}
 		if err := os.Rename(dir, place); err != nil {
 			return nil, errors.Join(fmt.Errorf("move image %q into place: %w", f.name, err), used.Close())
 		}
+		s.checked(place, m)
 	}
 	s.touch(m.id())
 	return newImage(f.name, place, m, f.packages, used), nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"ionlab/internal/lock"
@@ -64,7 +65,7 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) ([]Removed, error) {
 		}
 		out = append(out, gone...)
 	}
-	problems = append(problems, s.dropDangling(opts))
+	problems = append(problems, s.dropDangling(opts), s.dropUnused(opts))
 	evicted, err := s.evict(ctx, opts)
 	problems = append(problems, err)
 	out = append(out, evicted...)
@@ -147,8 +148,12 @@ func (s *Store) objects() ([]object, error) {
 
 // removeObject removes an object and its references, unless it is in use (lock.ErrBusy).
 func (s *Store) removeObject(ctx context.Context, o object, opts GCOptions) ([]Removed, error) {
-	l, err := lock.Try(s.objectLock(o.id), lock.Exclusive)
-	if err != nil {
+	take := lock.Try
+	if opts.DryRun {
+		take = lock.TryExisting
+	}
+	l, err := take(s.objectLock(o.id), lock.Exclusive)
+	if err != nil && (!opts.DryRun || !errors.Is(err, os.ErrNotExist)) {
 		return nil, err
 	}
 	defer closeQuietly(l)
@@ -170,7 +175,7 @@ func (s *Store) removeObject(ctx context.Context, o object, opts GCOptions) ([]R
 			return nil, err
 		}
 	}
-	if err := s.discard(ctx, s.objectDir(o.id)); err != nil {
+	if err := errors.Join(s.discard(ctx, s.objectDir(o.id)), ignoreAbsent(os.Remove(s.checkedPath(o.id)))); err != nil {
 		return nil, err
 	}
 	s.log.Info("image removed from the store", "image", o.names, "object", o.id, "bytes", o.bytes)
@@ -230,6 +235,24 @@ func (s *Store) trimFiles(opts GCOptions) ([]Removed, error) {
 		}
 	}
 	return doomed, errors.Join(problems...)
+}
+
+// dropUnused removes what is too small to be told of: locks that nobody holds, but for those that know when an object was used
+// last, and packages that a killed build has not downloaded whole.
+func (s *Store) dropUnused(opts GCOptions) error {
+	if opts.DryRun {
+		return nil
+	}
+	var problems []error
+	if building, err := lock.Try(s.path(locksDir, builderLock), lock.Exclusive); err == nil {
+		problems = append(problems, os.RemoveAll(s.path(debsDir, "partial")), building.Close())
+	}
+	locks, err := filepath.Glob(s.path(locksDir, "*"))
+	locks = slices.DeleteFunc(locks, func(path string) bool {
+		id, ok := strings.CutPrefix(filepath.Base(path), "object-")
+		return ok && exists(s.objectDir(id))
+	})
+	return errors.Join(append(problems, err, lock.Sweep(locks))...)
 }
 
 type agedFile struct {

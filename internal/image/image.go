@@ -77,7 +77,10 @@ func (s *Store) open(ctx context.Context, key, name string) (*Image, error) {
 		return nil, errors.Join(errAbsent, used.Close())
 	}
 	if err == nil {
-		err = m.checkSizes(dir)
+		err = s.intact(ctx, name, dir, m)
+	}
+	if ctx.Err() != nil {
+		return nil, errors.Join(context.Cause(ctx), used.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errDamaged, err), used.Close())

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -163,7 +162,7 @@ func (s *Store) Verify(ctx context.Context, name string) error {
 	for key := range refs {
 		img, err := s.open(ctx, key, name)
 		if err == nil {
-			err = errors.Join(s.verify(ctx, img), img.Close())
+			err = errors.Join(s.compare(ctx, name, img.dir, img.meta), img.Close())
 		}
 		problems = append(problems, err)
 	}
@@ -171,22 +170,4 @@ func (s *Store) Verify(ctx context.Context, name string) error {
 		return fmt.Errorf("verify image %q: %w; make it anew: labtest image rm %s, then build, pull or import it", name, err, name)
 	}
 	return nil
-}
-
-func (s *Store) verify(ctx context.Context, img *Image) error {
-	files, err := hashDir(ctx, img.dir, s.report(img.Name))
-	if err != nil {
-		return err
-	}
-	var problems []error
-	for _, name := range img.meta.names() {
-		want, got := img.meta.Files[name], files[name]
-		if got != want {
-			problems = append(problems, fmt.Errorf("%s has sha256 %s, was made with %s", filepath.Join(img.dir, name), got.SHA256, want.SHA256))
-		}
-	}
-	if digest := img.meta.contentDigest(); digest != img.Digest {
-		problems = append(problems, fmt.Errorf("%s: digest %s does not belong to its files", filepath.Join(img.dir, metaFile), img.Digest))
-	}
-	return errors.Join(problems...)
 }

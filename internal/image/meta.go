@@ -145,13 +145,14 @@ func (m *meta) names() []string {
 	return names
 }
 
-// writeAtomic writes a small file so that a reader sees the old or the new content, never a part.
-func writeAtomic(path string, content any) error {
+// writeAtomic writes a small file so that a reader sees the old or the new content, never a part. The part lies in tmp: a folder
+// of the same file system that is swept when its owner dies.
+func writeAtomic(tmp, path string, content any) error {
 	text, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	f, err := os.CreateTemp(tmp, ".tmp-*")
 	if err != nil {
 		return err
 	}

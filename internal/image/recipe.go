@@ -119,6 +119,9 @@ func (s *Store) buildDerived(ctx context.Context, w *workspace, base *Image, pac
 	return f, s.toQcow2(ctx, w.out(), rep)
 }
 
+// builderLock is held while a build runs.
+const builderLock = "builder"
+
 // script runs a build script after lib.sh, one on the host at a time: apt's own lock on the shared archive of packages would
 // fail the second. It returns the packages that the script found missing.
 func (s *Store) script(ctx context.Context, w *workspace, text string, rep *reporter, vars map[string]string) ([]string, error) {
@@ -126,7 +129,7 @@ func (s *Store) script(ctx context.Context, w *workspace, text string, rep *repo
 	if err := errors.Join(os.WriteFile(path, []byte(libScript+text), 0o644), os.Mkdir(work, 0o755)); err != nil {
 		return nil, err
 	}
-	one, err := hold(ctx, s.path(locksDir, "builder"), "building "+rep.image, s.waiting(rep))
+	one, err := hold(ctx, s.path(locksDir, builderLock), "building "+rep.image, s.waiting(rep))
 	if err != nil {
 		return nil, err
 	}

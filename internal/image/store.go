@@ -105,7 +105,7 @@ const (
 )
 
 func (s *Store) prepare() error {
-	for _, sub := range []string{objectsDir, refsDir, locksDir, tmpDir, downloadsDir, debsDir} {
+	for _, sub := range []string{objectsDir, refsDir, locksDir, tmpDir, downloadsDir, debsDir, checkedDir} {
 		if err := os.MkdirAll(s.path(sub), 0o755); err != nil {
 			return fmt.Errorf("open image store: %w (is the folder another user's? Give one of your own, or correct its owner)", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"ionlab/internal/ledger"
 	"ionlab/internal/lock"
 )
 
@@ -30,7 +31,7 @@ func GC(ctx context.Context, dirs Dirs, mode GCMode) ([]Leftover, error) {
 		}
 	}
 	// A run folder that is not there yet, or not any more since the host's restart, has no lock and no living lab.
-	if exists(dirs.Run) {
+	if exists(filepath.Join(dirs.Run, dirsLock)) || mode == GCRemove {
 		unlock, err := lockDirs(ctx, dirs)
 		if err != nil {
 			return nil, err
@@ -47,10 +48,23 @@ func GC(ctx context.Context, dirs Dirs, mode GCMode) ([]Leftover, error) {
 			err = errors.Join(err, os.RemoveAll(path))
 		}
 	}
-	if err != nil {
+	if err = errors.Join(err, clearLedger(ctx, dirs)); err != nil {
 		return found, fmt.Errorf("remove leftovers: %w", err)
 	}
 	return found, nil
+}
+
+// clearLedger strikes out what dead owners have in the books of the host's memory.
+func clearLedger(ctx context.Context, dirs Dirs) error {
+	if !exists(ledgerDir(dirs)) {
+		return nil
+	}
+	books, err := ledger.Open(ledger.Config{Dir: ledgerDir(dirs)})
+	if err != nil {
+		return err
+	}
+	_, err = books.Claims(ctx)
+	return err
 }
 
 // GCMode says what GC does with what it finds.

@@ -67,9 +67,12 @@ func newID(dirs Dirs) (string, error) {
 	return "", errors.New("draw a lab id: 100 in a row were taken; run `labtest gc`")
 }
 
+// dirsLock is the file in the run folder with the lock of lockDirs.
+const dirsLock = ".lock"
+
 // lockDirs takes the lock under which homes are made and removed.
 func lockDirs(ctx context.Context, dirs Dirs) (func(), error) {
-	held, err := lock.Wait(ctx, filepath.Join(dirs.Run, ".lock"), lock.Exclusive, nil)
+	held, err := lock.Wait(ctx, filepath.Join(dirs.Run, dirsLock), lock.Exclusive, nil)
 	if err != nil {
 		return nil, fmt.Errorf("another labtest makes or removes labs: %w", err)
 	}

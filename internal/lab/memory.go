@@ -27,6 +27,9 @@ func (l *Lab) memoryBudgetMB() (int, error) {
 	return mb, nil
 }
 
+// ledgerDir is where all labs that share a run folder keep the books of memory.
+func ledgerDir(dirs Dirs) string { return filepath.Join(dirs.Run, ".memory") }
+
 // openLedger opens the books of the host's memory, and returns what the lab could have if it waited for all others to end,
 // in MiB; 0 when that is not known.
 func (l *Lab) openLedger(ctx context.Context) (int, error) {
@@ -35,7 +38,7 @@ func (l *Lab) openLedger(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	l.books, err = ledger.Open(ledger.Config{
-		Dir: filepath.Join(l.cfg.Dirs.Run, ".memory"), BudgetMB: budget,
+		Dir: ledgerDir(l.cfg.Dirs), BudgetMB: budget,
 		AvailableMB: func() int { return int(availableMemory() >> 20) },
 	})
 	if err != nil {

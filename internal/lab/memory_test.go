@@ -3,6 +3,8 @@ package lab
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -80,4 +82,17 @@ func TestMemoryBudget(t *testing.T) {
 		g.Expect(l.Start(within(t))).To(MatchError(ContainSubstring("LABTEST_MEMORY_MB=")))
 		l = newBench(t, big, nil)
 	}
+}
+
+func TestGCStrikesTheDeadOutOfTheBooks(t *testing.T) {
+	g := NewWithT(t)
+	dirs := testDirs(t)
+	g.Expect(os.MkdirAll(ledgerDir(dirs), 0o700)).To(Succeed())
+	claim := filepath.Join(ledgerDir(dirs), "000000001.claim")
+	g.Expect(os.WriteFile(claim, []byte(`{"lab":"00dead","mb":512}`), 0o600)).To(Succeed())
+	g.Expect(GC(within(t), dirs, GCDryRun)).To(BeEmpty())
+	g.Expect(claim).To(BeARegularFile())
+	g.Expect(GC(within(t), dirs, GCRemove)).To(BeEmpty())
+	g.Expect(claim).NotTo(BeAnExistingFile())
+	g.Expect(os.RemoveAll(ledgerDir(dirs))).To(Succeed())
 }

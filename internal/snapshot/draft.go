@@ -264,8 +264,11 @@ func (d deadDraft) remove() error {
 	return errors.Join(os.RemoveAll(d.dir), d.lock.Close())
 }
 
+// partSuffix is that of a reference that is being written.
+const partSuffix = ".new"
+
 func writeAtomic(path, text string) error {
-	temporary := path + ".new"
+	temporary := path + partSuffix
 	if err := os.WriteFile(temporary, []byte(text), 0o600); err != nil {
 		return err
 	}

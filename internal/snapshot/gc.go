@@ -196,13 +196,25 @@ func (s *Store) GC(ctx context.Context, mode Mode) ([]Removed, error) {
 		}
 	}
 	if mode == ModeRemove {
-		errs = append(errs, s.dropRefusals())
+		errs = append(errs, s.dropRefusals(), s.dropUnused())
 	}
 	evicted, err := s.evictLocked(mode)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return append(out, evicted...), fmt.Errorf("collect the snapshot store: %w", err)
 	}
 	return append(out, evicted...), nil
+}
+
+// dropUnused removes what is too small to be told of: locks of keys that nobody fills, and references that a process did not
+// live to put in place. The caller holds the lock on all drafts, under which those are written.
+func (s *Store) dropUnused() error {
+	locks, errLocks := filepath.Glob(s.path(locksDir, "*"))
+	parts, errParts := filepath.Glob(s.path(refsDir, "*"+partSuffix))
+	errs := []error{errLocks, errParts, lock.Sweep(locks)}
+	for _, path := range parts {
+		errs = append(errs, ignoreAbsent(os.Remove(path)))
+	}
+	return errors.Join(errs...)
 }
 
 // tryEntry is lock.ErrBusy where an entry is in use.

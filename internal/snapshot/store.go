@@ -211,7 +211,7 @@ const refusalSuffix = ".refused"
 
 // Refuse has Get return a *RefusedError for an hour, so that not every start tries in vain. Commit takes it back.
 func (s *Store) Refuse(key, reason string) error {
-	if err := writeAtomic(s.refPath(key)+refusalSuffix, reason); err != nil {
+	if err := os.WriteFile(s.refPath(key)+refusalSuffix, []byte(reason), 0o600); err != nil {
 		return fmt.Errorf("remember that snapshot %s cannot be made: %w", Short(key), err)
 	}
 	return nil
@@ -225,7 +225,7 @@ func (s *Store) refusal(key string) error {
 		return nil //nolint:nilerr // what cannot be looked at refuses nothing.
 	}
 	reason, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil || len(reason) == 0 { // it was not written to the end
 		return nil //nolint:nilerr // likewise.
 	}
 	return &RefusedError{Key: key, Reason: string(reason)}
