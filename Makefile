@@ -3,8 +3,8 @@
 # Settings, each from the command line or the environment:
 #   IMAGE=debian-12   the image that the suites boot
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default
-#   LABELS=...        Ginkgo label filter; specs labelled large (ten machines) are left out, and without RUSTDESK_DEB
-#                     those labelled needs:rustdesk
+#   LABELS=...        Ginkgo label filter; specs labelled large (ten machines) and faults (make faults) are left out, and
+#                     without RUSTDESK_DEB those labelled needs:rustdesk
 #   SUITES=./suites/  which suites (make suites SUITES=./suites/lab/)
 #   GINKGO_FLAGS=...  added to Ginkgo's command line (GINKGO_FLAGS='-v --focus=reboot')
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
@@ -13,7 +13,7 @@ IMAGE        ?= debian-12
 PROCS        ?= $(shell n=$$(nproc); echo $$(( n > 3 ? n / 2 : 1 )))
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 70m
-LABELS       ?= !large$(if $(RUSTDESK_DEB),, && !needs:rustdesk)
+LABELS       ?= !large && !faults$(if $(RUSTDESK_DEB),, && !needs:rustdesk)
 OUT          := $(CURDIR)/out
 
 # The binding loads libvirt at run time with this tag, so what has it builds without libvirt's headers.
@@ -22,7 +22,7 @@ GO_TOOL    := go tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build image run test check fmt lint unit suites bench fuzz clean
+.PHONY: help setup build image run test check fmt lint unit suites faults bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	go run ./scripts/tally $(OUT)/suites.json || status=1; \
 	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $${LABTEST_ARTIFACTS:-$(OUT)/artifacts}"; \
 	exit $$status
+
+faults: ## a hundred owners killed in every phase, and every kind of damage: half an hour and more
+	$(MAKE) suites SUITES=./suites/faults/ LABELS=faults
 
 bench: ## the side-by-side benchmarks; out/bench/*.json and *.md
 	cd bench/fabric && go run . -out $(OUT)/bench

@@ -17,6 +17,7 @@ import (
 
 	"ionlab/labtest"
 	. "ionlab/matchers"
+	"ionlab/suites/room"
 )
 
 var _ = Describe("labtest up, beside another owner of the same topology", Ordered, ContinueOnFailure, Label("vm", "cli"), func() {
@@ -147,15 +148,15 @@ var _ = Describe("labtest up, beside another owner of the same topology", Ordere
 	}, NodeTimeout(2*time.Minute))
 
 	It("ends at ^C while it starts, with exit status 1 or 130 and nothing left", func(ctx SpecContext) {
-		dirs := ownDirs()
+		in := room.New()
 		cmd := exec.Command(bin, "up", "../../topologies/single.yaml")
-		cmd.Env = append(os.Environ(), dirs.env...)
+		cmd.Env = append(os.Environ(), in.Env()...)
 		session, err := gexec.Start(cmd, GinkgoWriter, GinkgoWriter)
 		Expect(err).NotTo(HaveOccurred())
-		Eventually(ctx, func() []string { return processesOf(dirs.run) }).Within(time.Minute).Should(ContainElement(ContainSubstring("qemu")))
+		Eventually(ctx, in.Processes).Within(time.Minute).Should(ContainElement(ContainSubstring("qemu")))
 		session.Signal(syscall.SIGINT)
 		Eventually(ctx, session).Within(30 * time.Second).Should(gexec.Exit())
-		Expect(processesOf(dirs.run)).To(BeEmpty())
-		Expect(dirs.entries()).To(BeEmpty())
+		Expect(in.Processes()).To(BeEmpty())
+		Expect(in.Labs()).To(BeEmpty())
 	}, NodeTimeout(3*time.Minute))
 })

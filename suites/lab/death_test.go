@@ -58,12 +58,15 @@ func waitForDeath(ctx SpecContext, kill func()) (string, time.Duration) {
 
 func deathSpecs() {
 	It("ends an Eventually at once when QEMU is killed, and names node, cause and console", func(ctx SpecContext) {
+		Expect(bench.WriteFile(ctx, "/var/tmp/before", nil, 0o600)).To(Succeed())
+		Expect(bench.Lab().Snapshot(ctx)).To(Succeed())
 		pid := qemuOf(bench)
 		message, took := waitForDeath(ctx, func() { Expect(syscall.Kill(pid, syscall.SIGKILL)).To(Succeed()) })
 		AddReportEntry("the failure after kill -9", took.String()+"\n"+message)
 		Expect(took).To(BeNumerically("<", 2*time.Second))
 		Expect(message).To(And(ContainSubstring(`node "bench" is dead`), ContainSubstring("QEMU process ended unasked"), ContainSubstring("login:")))
-		Expect(bench.PowerOn(ctx)).To(Succeed(), "a dead node can be started again")
+		Expect(bench.Lab().Revert(ctx)).To(Succeed(), "a revert brings back the dead, too")
+		Expect(bench.Exec(ctx, "test", "-e", "/var/tmp/before")).To(ExitWith(0))
 	}, NodeTimeout(8*time.Minute))
 
 	It("ends an Eventually at once when the guest's kernel panics, and names the panic", func(ctx SpecContext) {
