@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,12 +23,12 @@ var _ = ginkgo.JustAfterEach(func(ctx ginkgo.SpecContext) {
 	if !report.Failed() {
 		return
 	}
-	for _, l := range labs.all() {
-		if !l.started.Load() {
-			continue // Start has failed, and taken its own evidence
-		}
+	living := slices.DeleteFunc(labs.all(), func(l *Lab) bool { return !l.started.Load() }) // Start that fails takes its own evidence
+	for _, l := range living {
 		l.keepEvidence(ctx, report, report.StartTime)
 	}
+	limit, _ := keepFor() // what is wrong with it no lab has started with
+	hold(ctx, living, limit, os.Stderr)
 })
 
 // artifactsRoot is where evidence goes: LABTEST_ARTIFACTS, or labtest-artifacts in the suite's folder.

@@ -87,6 +87,9 @@ func newLab(file string, opts []Option) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := keepFor(); err != nil {
+		return nil, err
+	}
 	return assemble(lab.Config{
 		Topology: topo, Dirs: dirs, Log: s.log, Host: machine, Limits: s.limits, Seed: seed,
 		AllowFailedUnits: s.allowFailedUnits, SkipMeasuring: s.skipMeasuring, ColdStart: s.coldStart,
