@@ -103,7 +103,7 @@ func (l *Lab) bootCold(ctx context.Context) error {
 	why := "no snapshot could be made: " + err.Error()
 	if l.roomForSnapshot() == nil { // else it is for want of room, which may be there next time
 		if err := l.warmth.store.Refuse(l.warmth.inputs.Key(), why); err != nil {
-			return err
+			l.tell(Event{Stage: "no snapshot", Note: err.Error()}) // the next start tries in vain, that is all
 		}
 	}
 	if err := l.startOver(ctx, why); err != nil {

@@ -241,6 +241,27 @@ func TestALabThatCannotBeSavedStartsColdAllTheSame(t *testing.T) {
 	g.Expect(b.told()).NotTo(ContainElement(": making a snapshot"), "it is not tried again at each start")
 }
 
+func TestALabWhoseSnapshotsAreRemovedUnderItStartsAllTheSame(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	dirs, host := testDirs(t), newFakeHost(t)
+	host.holdAt("save alice")
+	b := warmBench(t, dirs, host, one, nil)
+	done := make(chan error, 1)
+	go func() { done <- b.Start(within(t)) }()
+	g.Eventually(host.reached).WithTimeout(patience).Should(Receive(Equal("save alice")))
+	g.Expect(os.RemoveAll(filepath.Join(dirs.Cache, "snapshots"))).To(Succeed())
+	host.release("save alice")
+	g.Eventually(done).WithTimeout(patience).Should(Receive(BeNil()))
+	g.Expect(b.Beginning()).To(cold("no snapshot could be made: "))
+	g.Expect(b.told()).To(ContainElement(HavePrefix(": no snapshot remember that snapshot ")))
+	g.Expect(run(t, b.node("alice"), "echo", "works")).To(Equal("works\n"))
+	g.Expect(b.Close()).To(Succeed())
+	next := warmBench(t, dirs, host, one, nil)
+	next.up()
+	g.Expect(next.Beginning()).To(cold(noSnapshot), "the folder is made again")
+}
+
 func TestAGuestThatCouldNotBeWokenIsNotSaved(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
