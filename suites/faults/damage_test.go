@@ -57,7 +57,7 @@ var _ = Describe("Damage", Serial, Label("vm", "damage"), func() {
 			topologyVariable+"="+single, fullVariable+"="+in.State)).To(gexec.Exit(0))
 	}, NodeTimeout(10*time.Minute))
 
-	It("by a full disk ends a download with the remedy, and the next one goes on from there", func(ctx SpecContext) {
+	It("by a full disk ends a download with the remedy, and the next one goes on from there", Label("faults"), func(ctx SpecContext) {
 		downloads := filepath.Join(in.Cache, "images", "downloads")
 		script := `"$1" image pull "$2"; echo "status $?"; ls -s "$3"; mount -o remount,size=100m "$3" && exec "$1" image pull "$2"`
 		session := inTmpfs(ctx, in, downloads, "8m", []string{"sh", "-c", script, "sh", labtestProgram(), serveImage(), downloads})
