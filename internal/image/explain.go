@@ -9,6 +9,9 @@ import (
 
 // explain adds what to do to a download that failed.
 func (s *Store) explain(err error, name, from string) error {
+	if spaceHint(err, s.cfg.Dir) != err { //nolint:errorlint // the same error, or one with a hint: that is the remedy.
+		return fmt.Errorf("download %s: %w", from, err)
+	}
 	var refused *refusedError
 	var wrong *digestError
 	importName := name

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 )
 
 // damage changes a closed image's file.
@@ -117,4 +118,11 @@ func names(tree map[string]string) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+func TestAFullDiskIsNotRemediedByAnotherMirror(t *testing.T) {
+	g := NewWithT(t)
+	s, _ := newStore(t, nil)
+	err := spaceHint(s.explain(&os.PathError{Op: "write", Path: "x.part", Err: unix.ENOSPC}, "disk", "http://host/disk"), "/cache")
+	g.Expect(err).To(MatchError("download http://host/disk: write x.part: no space left on device: free some space in /cache (labtest image rm NAME, labtest gc)"))
 }
