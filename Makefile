@@ -3,9 +3,10 @@
 # Settings, each from the command line or the environment:
 #   IMAGE=debian-12   the image that the suites boot
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default
-#   LABELS=...        Ginkgo label filter; specs labelled large (ten machines) and faults (make faults) are left out, and
-#                     without RUSTDESK_DEB those labelled needs:rustdesk
+#   LABELS=...        Ginkgo label filter; specs labelled large (ten machines), faults (make faults) and soak (make soak) are
+#                     left out, and without RUSTDESK_DEB those labelled needs:rustdesk
 #   SUITES=./suites/  which suites (make suites SUITES=./suites/lab/)
+#   BENCH_FLAGS=...   of the benchmark of labs (BENCH_FLAGS='-parts warm -nodes 1,4 -rounds 5')
 #   GINKGO_FLAGS=...  added to Ginkgo's command line (GINKGO_FLAGS='-v --focus=reboot')
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
 
@@ -13,7 +14,7 @@ IMAGE        ?= debian-12
 PROCS        ?= $(shell n=$$(nproc); echo $$(( n > 3 ? n / 2 : 1 )))
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 70m
-LABELS       ?= !large && !faults$(if $(RUSTDESK_DEB),, && !needs:rustdesk)
+LABELS       ?= !large && !faults && !soak$(if $(RUSTDESK_DEB),, && !needs:rustdesk)
 OUT          := $(CURDIR)/out
 
 # The binding loads libvirt at run time with this tag, so what has it builds without libvirt's headers.
@@ -22,7 +23,7 @@ GO_TOOL    := go tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build image run test check fmt lint unit suites faults bench fuzz clean
+.PHONY: help setup build image run test check fmt lint unit suites faults bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,8 +76,12 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 faults: ## a hundred owners killed in every phase, and every kind of damage: half an hour and more
 	$(MAKE) suites SUITES=./suites/faults/ LABELS=faults
 
-bench: ## the side-by-side benchmarks; out/bench/*.json and *.md
+bench: ## the side-by-side benchmarks, half an hour of a quiet machine; out/bench/*.json and *.md
+	go run ./bench/lab -out $(OUT)/bench $(BENCH_FLAGS)
 	cd bench/fabric && go run . -out $(OUT)/bench
+
+soak: ## two hundred reverts in a row, ten minutes and more
+	$(MAKE) suites SUITES=./suites/lab/ LABELS=soak
 
 FUZZ_TIME ?= 30s
 fuzz: ## every fuzzer for FUZZ_TIME

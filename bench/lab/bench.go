@@ -40,7 +40,10 @@ type part struct {
 
 func parts() []part {
 	return []part{
-		{"warm", (*bench).warm}, {"revert", (*bench).revert}, {"exec", (*bench).exec}, {"copy", (*bench).copies},
+		{"warm", (*bench).warm},
+		{"revert", (*bench).revert},
+		{"exec", (*bench).exec},
+		{"copy", (*bench).copies},
 		{"cold", (*bench).coldStarts},
 	}
 }
@@ -144,7 +147,6 @@ func (b *bench) start(ctx context.Context, file string, cold bool) (*lab.Lab, er
 	b.report.Accelerator = l.Accelerator()
 	return l, nil
 }
-
 
 // commit names what was measured.
 func commit(ctx context.Context) string {

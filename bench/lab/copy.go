@@ -42,7 +42,9 @@ func (c *copier) large(ctx context.Context) error {
 	up, down := filepath.Join(c.b.work, "up"), filepath.Join(c.b.work, "down")
 	batch := filepath.Join(c.b.work, "batch")
 	size := fmt.Sprintf("%d MB", c.b.copyMB)
-	scp := func(args ...string) func(context.Context) error { return c.openSSH("scp", append([]string{"-q"}, args...)...) }
+	scp := func(args ...string) func(context.Context) error {
+		return c.openSSH("scp", append([]string{"-q"}, args...)...)
+	}
 	sftp := func(line string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			if err := os.WriteFile(batch, []byte(line+"\n"), 0o600); err != nil {
@@ -89,7 +91,9 @@ func (c *copier) small(ctx context.Context) error {
 	}
 	_, err = c.b.run(ctx, pair{
 		row: row{Name: count + " out of the guest", Unit: "s", Aim: 0.2, Plain: "scp -r, login included"},
-		ours: timed(func(ctx context.Context) error { return c.client.Download(ctx, "/root/tree", filepath.Join(back, "ours")) }),
+		ours: timed(func(ctx context.Context) error {
+			return c.client.Download(ctx, "/root/tree", filepath.Join(back, "ours"))
+		}),
 		plain: func(ctx context.Context) (float64, error) {
 			if err := os.MkdirAll(back, 0o700); err != nil {
 				return 0, err

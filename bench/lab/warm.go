@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,13 +47,13 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	f := &footprints{}
+	f, parts := &footprints{}, &stages{}
 	p := pair{
 		row: row{
 			Name: fmt.Sprintf("warm start, %s", machines(nodes)), Unit: "s", Aim: warmAim(nodes),
 			Plain: "qemu-img create, virsh restore, ssh; all machines at once; libvirtd runs already",
 		},
-		ours: func(ctx context.Context) (float64, error) { return b.warmStart(ctx, file, nodes, f) },
+		ours: func(ctx context.Context) (float64, error) { return b.warmStart(ctx, file, nodes, f, parts) },
 		plain: func(ctx context.Context) (float64, error) {
 			took, err := timed(func(ctx context.Context) error { return b.plain.do(ctx, "restore", t.machines...) })(ctx)
 			if err != nil {
@@ -63,6 +64,7 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 	}
 	rounds := max(3, 7-nodes/2)
 	r, err := b.run(ctx, p, b.times(rounds))
+	b.report.Rows = append(b.report.Rows, parts.rows(nodes)...)
 	b.report.Rows = append(b.report.Rows, f.rows(nodes)...)
 	if nodes == 1 {
 		b.warmth = r
@@ -71,24 +73,23 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 }
 
 // warmStart starts a lab and measures it until a command was run on every node.
-func (b *bench) warmStart(ctx context.Context, file string, nodes int, f *footprints) (float64, error) {
-	var l *lab.Lab
-	took, err := timed(func(ctx context.Context) (err error) {
-		if l, err = b.start(ctx, file, false); err != nil {
-			return err
-		}
-		return onEach(ctx, l, "true")
-	})(ctx)
-	if l == nil {
-		return took, err
+func (b *bench) warmStart(ctx context.Context, file string, nodes int, f *footprints, parts *stages) (float64, error) {
+	began := time.Now()
+	l, err := b.start(ctx, file, false)
+	if err != nil {
+		return 0, err
 	}
+	up := time.Now()
+	err = onEach(ctx, l, "true")
+	took := time.Since(began)
+	parts.add(l, up.Sub(began), took)
 	if err == nil && !strings.HasPrefix(l.Beginning(), "warm start") {
 		err = errors.New(l.Beginning())
 	}
 	if err == nil {
 		err = f.ours(l, nodes)
 	}
-	return took, errors.Join(err, l.Close())
+	return took.Seconds(), errors.Join(err, l.Close())
 }
 
 // prepare makes the topology of so many nodes, and has a lab of it leave a snapshot unless there is one.
