@@ -35,28 +35,30 @@ func (b *bench) coldStarts(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.remove()) }()
-	r, err := b.run(ctx, pair{
+	ours := func(ctx context.Context) (float64, error) {
+		began := time.Now()
+		l, err := b.start(ctx, file, true)
+		if err != nil {
+			return 0, err
+		}
+		took := time.Since(began).Seconds()
+		for _, stage := range l.Nodes()[0].Stages() {
+			b.say("  %s %s", stage.Stage, stage.Took.Round(10*time.Millisecond))
+		}
+		return took, l.Close()
+	}
+	by := plainWay{
 		row: row{
 			Name: "cold start to ready, 1 machine", Unit: "s", Aim: 0.65,
 			Plain: "the same packages untrimmed (Debian's initrd, cloud-init, units and kernel line); QEMU, ssh until it lets in, cloud-init status --wait",
 		},
-		ours: func(ctx context.Context) (float64, error) {
-			began := time.Now()
-			l, err := b.start(ctx, file, true)
-			if err != nil {
-				return 0, err
-			}
-			took := time.Since(began).Seconds()
-			for _, stage := range l.Nodes()[0].Stages() {
-				b.say("  %s %s", stage.Stage, stage.Took.Round(10*time.Millisecond))
-			}
-			return took, l.Close()
-		},
-		plain: func(ctx context.Context) (float64, error) { return b.plainBoot(ctx, m) },
-	}, b.times(3))
+		do: func(ctx context.Context) (float64, error) { return b.plainBoot(ctx, m) },
+	}
+	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(3))
 	if err != nil || b.warmth == nil {
 		return err
 	}
+	r := rows[0]
 	ratio := &row{
 		Name: "warm start, 1 machine, beside a cold start", Unit: "s", Ours: b.warmth.Ours, Their: r.Ours, Aim: 1.0 / coldToWarm,
 		Plain: "the cold starts above, of the trimmed image", Load: r.Load,

@@ -56,18 +56,17 @@ func (c *copier) large(ctx context.Context) error {
 	upload := func(ctx context.Context) error { return c.client.Upload(ctx, c.file, "/root/large") }
 	download := func(ctx context.Context) error { return c.client.Download(ctx, "/root/large", up) }
 	for _, p := range []struct {
-		name, plainly string
-		ours, plain   func(context.Context) error
+		name      string
+		ours      func(context.Context) error
+		scp, sftp func(context.Context) error
 	}{
-		{size + " into the guest", "scp", upload, scp(c.file, "guest:/root/large")},
-		{size + " into the guest", "sftp", upload, sftp("put " + c.file + " /root/large")},
-		{size + " out of the guest", "scp", download, scp("guest:/root/large", down)},
-		{size + " out of the guest", "sftp", download, sftp("get /root/large " + down)},
+		{size + " into the guest", upload, scp(c.file, "guest:/root/large"), sftp("put " + c.file + " /root/large")},
+		{size + " out of the guest", download, scp("guest:/root/large", down), sftp("get /root/large " + down)},
 	} {
-		_, err := c.b.run(ctx, pair{
-			row:  row{Name: p.name + ", beside " + p.plainly, Unit: "s", Aim: 1, Plain: p.plainly + " of the whole file, login included"},
-			ours: timed(p.ours), plain: timed(p.plain),
-		}, c.b.times(3))
+		by := func(name string, do func(context.Context) error) plainWay {
+			return plainWay{row{Name: p.name + ", beside " + name, Unit: "s", Aim: 1, Plain: name + " of the whole file, login included"}, timed(do)}
+		}
+		_, err := c.b.run(ctx, contest{timed(p.ours), []plainWay{by("scp", p.scp), by("sftp", p.sftp)}}, c.b.times(3))
 		if err != nil {
 			return err
 		}
@@ -76,32 +75,42 @@ func (c *copier) large(ctx context.Context) error {
 }
 
 func (c *copier) small(ctx context.Context) error {
-	count := fmt.Sprintf("%d small files", c.b.files)
-	clean := func(ctx context.Context) error {
-		return errors.Join(succeed(ctx, c.client, "rm", "-rf", "/root/tree"), c.openSSH("ssh", "guest", "rm -rf /root/tree")(ctx))
-	}
 	back := filepath.Join(c.b.work, "back")
-	_, err := c.b.run(ctx, pair{
-		row:   row{Name: count + " into the guest", Unit: "s", Aim: 0.2, Plain: "scp -r, login included"},
-		ours:  timed(func(ctx context.Context) error { return c.client.Upload(ctx, c.tree, "/root/tree") }),
-		plain: timed(c.openSSH("scp", "-q", "-r", c.tree, "guest:/root/")),
-	}, c.b.times(3))
-	if err != nil {
+	if err := os.Mkdir(back, 0o700); err != nil {
 		return err
 	}
-	_, err = c.b.run(ctx, pair{
-		row: row{Name: count + " out of the guest", Unit: "s", Aim: 0.2, Plain: "scp -r, login included"},
-		ours: timed(func(ctx context.Context) error {
-			return c.client.Download(ctx, "/root/tree", filepath.Join(back, "ours"))
-		}),
-		plain: func(ctx context.Context) (float64, error) {
-			if err := os.MkdirAll(back, 0o700); err != nil {
-				return 0, err
-			}
-			return timed(c.openSSH("scp", "-q", "-r", "guest:/root/tree", back))(ctx)
-		},
-	}, c.b.times(3))
-	return errors.Join(err, clean(ctx))
+	by := func(direction string, do func(context.Context) (float64, error)) []plainWay {
+		name := fmt.Sprintf("%d small files %s the guest", c.b.files, direction)
+		return []plainWay{{row{Name: name, Unit: "s", Aim: 0.2, Plain: "scp -r, login included"}, do}}
+	}
+	// Every copy goes to where there is none yet.
+	upload := after(
+		func(ctx context.Context) error { return succeed(ctx, c.client, "rm", "-rf", "/root/tree") },
+		func(ctx context.Context) error { return c.client.Upload(ctx, c.tree, "/root/tree") },
+	)
+	scpUp := after(c.openSSH("ssh", "guest", "rm -rf /root/tree"), c.openSSH("scp", "-q", "-r", c.tree, "guest:/root/"))
+	if _, err := c.b.run(ctx, contest{upload, by("into", scpUp)}, c.b.times(3)); err != nil {
+		return err
+	}
+	empty := func(name string) func(context.Context) error {
+		return func(context.Context) error { return os.RemoveAll(filepath.Join(back, name)) }
+	}
+	download := after(empty("ours"), func(ctx context.Context) error {
+		return c.client.Download(ctx, "/root/tree", filepath.Join(back, "ours"))
+	})
+	scpDown := after(empty("tree"), c.openSSH("scp", "-q", "-r", "guest:/root/tree", back))
+	_, err := c.b.run(ctx, contest{download, by("out of", scpDown)}, c.b.times(3))
+	return errors.Join(err, c.b.plain.command(ctx, "diff", "-r", c.tree, filepath.Join(back, "ours")))
+}
+
+// after measures the second of two things.
+func after(first, second func(context.Context) error) func(context.Context) (float64, error) {
+	return func(ctx context.Context) (float64, error) {
+		if err := first(ctx); err != nil {
+			return 0, err
+		}
+		return timed(second)(ctx)
+	}
 }
 
 // openSSH is a call of one of OpenSSH's programs.

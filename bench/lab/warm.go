@@ -48,13 +48,12 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	f, parts := &footprints{}, &stages{}
-	p := pair{
+	by := plainWay{
 		row: row{
 			Name: fmt.Sprintf("warm start, %s", machines(nodes)), Unit: "s", Aim: warmAim(nodes),
 			Plain: "qemu-img create, virsh restore, ssh; all machines at once; libvirtd runs already",
 		},
-		ours: func(ctx context.Context) (float64, error) { return b.warmStart(ctx, file, nodes, f, parts) },
-		plain: func(ctx context.Context) (float64, error) {
+		do: func(ctx context.Context) (float64, error) {
 			took, err := timed(func(ctx context.Context) error { return b.plain.do(ctx, "restore", t.machines...) })(ctx)
 			if err != nil {
 				return took, err
@@ -62,12 +61,12 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 			return took, errors.Join(f.plain(t.machines), b.plain.do(ctx, "destroy", t.machines...))
 		},
 	}
-	rounds := max(3, 7-nodes/2)
-	r, err := b.run(ctx, p, b.times(rounds))
+	ours := func(ctx context.Context) (float64, error) { return b.warmStart(ctx, file, nodes, f, parts) }
+	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(max(3, 7-nodes/2)))
 	b.report.Rows = append(b.report.Rows, parts.rows(nodes)...)
 	b.report.Rows = append(b.report.Rows, f.rows(nodes)...)
 	if nodes == 1 {
-		b.warmth = r
+		b.warmth = rows[0]
 	}
 	return err
 }

@@ -25,6 +25,8 @@ done <"$MASK"
 if [ -e "$tree/lib/systemd/systemd-resolved" ]; then
 	ln -sf ../run/systemd/resolve/stub-resolv.conf "$tree/etc/resolv.conf"
 fi
+# pam_motd starts four programs for each login, commands too, to print what uname says.
+rm -rf "$tree/etc/update-motd.d"
 sed -i 's/^root:[^:]*:/root:!*:/' "$tree/etc/shadow"
 seal
 stage archive
