@@ -35,24 +35,24 @@ func (b *bench) coldStarts(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.remove()) }()
-	ours := func(ctx context.Context) (float64, error) {
-		began := time.Now()
+	ours := func(ctx context.Context) (cost, error) {
+		watch := startWatch()
 		l, err := b.start(ctx, file, true)
 		if err != nil {
-			return 0, err
+			return cost{}, err
 		}
-		took := time.Since(began).Seconds()
+		spent := watch.read()
 		for _, stage := range l.Nodes()[0].Stages() {
 			b.say("  %s %s", stage.Stage, stage.Took.Round(10*time.Millisecond))
 		}
-		return took, l.Close()
+		return spent, l.Close()
 	}
 	by := plainWay{
 		row: row{
 			Name: "cold start to ready, 1 machine", Unit: "s", Aim: 0.65,
 			Plain: "the same packages untrimmed (Debian's initrd, cloud-init, units and kernel line); QEMU, ssh until it lets in, cloud-init status --wait",
 		},
-		do: func(ctx context.Context) (float64, error) { return b.plainBoot(ctx, m) },
+		do: func(ctx context.Context) (cost, error) { return b.plainBoot(ctx, m) },
 	}
 	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(3))
 	if err != nil || b.warmth == nil {
@@ -73,31 +73,31 @@ func (b *bench) coldStarts(ctx context.Context) (err error) {
 }
 
 // plainBoot boots the machine by the script, until it says that it is ready.
-func (b *bench) plainBoot(ctx context.Context, m *machine) (float64, error) {
+func (b *bench) plainBoot(ctx context.Context, m *machine) (cost, error) {
 	cmd := exec.CommandContext(ctx, "sh", b.plain.script, "boot", m.dir)
 	cmd.Env = b.plain.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
-	began := time.Now()
+	watch := startWatch()
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	word, readErr := bufio.NewReader(out).ReadString('\n')
-	took := time.Since(began).Seconds()
+	spent := watch.read()
 	err = errors.Join(in.Close(), cmd.Wait())
 	if word != "ready\n" {
 		trace, _ := os.ReadFile(filepath.Join(m.dir, "ssh.log"))
-		return took, errors.Join(fmt.Errorf("the machine is not ready: %q: %w: %s", word, readErr, trace), err)
+		return spent, errors.Join(fmt.Errorf("the machine is not ready: %q: %w: %s", word, readErr, trace), err)
 	}
-	return took, err
+	return spent, err
 }
 
 // untrimmedMachine makes the folder of the machine that boots.

@@ -45,10 +45,3 @@ func (b *bench) exec(ctx context.Context) (err error) {
 	}
 	return b.plain.command(ctx, "ssh", append(twin.ssh("ssh")[1:], "-O", "exit", "guest")...)
 }
-
-func milliseconds(do func(context.Context) error) func(context.Context) (float64, error) {
-	return func(ctx context.Context) (float64, error) {
-		took, err := timed(do)(ctx)
-		return took * 1e3, err
-	}
-}

@@ -5,19 +5,18 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 )
 
 // contest is one thing that can be done in several ways, each of which returns what it cost, in its row's unit.
 type contest struct {
-	ours  func(context.Context) (float64, error)
+	ours  func(context.Context) (cost, error)
 	plain []plainWay
 }
 
 // plainWay is how it is done without ionlab, and the row in which that stands beside ours.
 type plainWay struct {
 	row row
-	do  func(context.Context) (float64, error)
+	do  func(context.Context) (cost, error)
 }
 
 // run does all in turn, so that what else the machine does meets all alike. Who begins changes from round to round: nobody
@@ -47,30 +46,23 @@ func (b *bench) run(ctx context.Context, c contest, rounds int) ([]*row, error) 
 // turn does it in one way: 0 is ours.
 func (c *contest) turn(ctx context.Context, way int) error {
 	if way > 0 {
-		cost, err := c.plain[way-1].do(ctx)
+		spent, err := c.plain[way-1].do(ctx)
 		if err != nil {
 			return fmt.Errorf("the plain way: %w", err)
 		}
-		c.plain[way-1].row.Their.add(cost)
+		c.plain[way-1].row.Their.add(spent.took)
+		c.plain[way-1].row.TheirWork.add(spent.work)
 		return nil
 	}
-	cost, err := c.ours(ctx)
+	spent, err := c.ours(ctx)
 	if err != nil {
 		return fmt.Errorf("ionlab: %w", err)
 	}
 	for i := range c.plain {
-		c.plain[i].row.Ours.add(cost)
+		c.plain[i].row.Ours.add(spent.took)
+		c.plain[i].row.OurWork.add(spent.work)
 	}
 	return nil
-}
-
-// timed measures seconds.
-func timed(do func(context.Context) error) func(context.Context) (float64, error) {
-	return func(ctx context.Context) (float64, error) {
-		began := time.Now()
-		err := do(ctx)
-		return time.Since(began).Seconds(), err
-	}
 }
 
 // load is the load average of the last minute, from proc(5)'s loadavg.

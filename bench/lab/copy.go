@@ -79,7 +79,7 @@ func (c *copier) small(ctx context.Context) error {
 	if err := os.Mkdir(back, 0o700); err != nil {
 		return err
 	}
-	by := func(direction string, do func(context.Context) (float64, error)) []plainWay {
+	by := func(direction string, do func(context.Context) (cost, error)) []plainWay {
 		name := fmt.Sprintf("%d small files %s the guest", c.b.files, direction)
 		return []plainWay{{row{Name: name, Unit: "s", Aim: 0.2, Plain: "scp -r, login included"}, do}}
 	}
@@ -101,16 +101,6 @@ func (c *copier) small(ctx context.Context) error {
 	scpDown := after(empty("tree"), c.openSSH("scp", "-q", "-r", "guest:/root/tree", back))
 	_, err := c.b.run(ctx, contest{download, by("out of", scpDown)}, c.b.times(3))
 	return errors.Join(err, c.b.plain.command(ctx, "diff", "-r", c.tree, filepath.Join(back, "ours")))
-}
-
-// after measures the second of two things.
-func after(first, second func(context.Context) error) func(context.Context) (float64, error) {
-	return func(ctx context.Context) (float64, error) {
-		if err := first(ctx); err != nil {
-			return 0, err
-		}
-		return timed(second)(ctx)
-	}
 }
 
 // openSSH is a call of one of OpenSSH's programs.

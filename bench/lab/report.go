@@ -31,12 +31,19 @@ type row struct {
 	Ours  sample  `json:"ours"`
 	Their sample  `json:"plain"`
 	Ratio float64 `json:"ratio"` // of the medians: ours by the plain way's
-	Aim   float64 `json:"aim"`   // the most that Ratio may be; 0 for none
-	Load  string  `json:"load"`  // when it was measured
+	// The processors' time for it, in the same unit.
+	OurWork   sample  `json:"ours_work"`
+	TheirWork sample  `json:"plain_work"`
+	WorkRatio float64 `json:"work_ratio"`
+	Aim       float64 `json:"aim"`  // the most that Ratio may be; 0 for none
+	Load      string  `json:"load"` // when it was measured
 }
 
-// ratio updates and returns Ratio; 0 while one of the two is missing.
+// ratio updates WorkRatio and Ratio and returns the latter; 0 while one of the two is missing.
 func (r *row) ratio() float64 {
+	if r.TheirWork.Median > 0 {
+		r.WorkRatio = r.OurWork.Median / r.TheirWork.Median
+	}
 	if r.Their.Median > 0 {
 		r.Ratio = r.Ours.Median / r.Their.Median
 	}
@@ -72,18 +79,21 @@ func (r *report) markdown(w io.Writer) error {
 	fmt.Fprintf(&b, "Commit %s, %s, %d processors, %s; took %s; load %s before, %s after.\n", r.Commit, r.Accelerator, r.Processors,
 		r.Began.UTC().Format("2006-01-02 15:04 MST"), r.Took.Round(time.Second), r.LoadBefore, r.LoadAfter)
 	fmt.Fprintf(&b, "Medians, with the least and the most of all rounds. Both ways were measured in turn.\n\n")
-	fmt.Fprintf(&b, "| | unit | ionlab | the plain way | ratio | aim | | rounds | load | plain way |\n|---|---|---:|---:|---:|---:|---|---:|---:|---|\n")
+	fmt.Fprintf(&b, "| | unit | ionlab | the plain way | ratio | aim | | processor time | rounds | load | plain way |\n|---|---|---:|---:|---:|---:|---|---:|---:|---:|---|\n")
 	for _, row := range r.Rows {
 		aim := ""
 		if row.Aim > 0 {
 			aim = "≤ " + number(row.Aim)
 		}
-		ratio := ""
+		ratio, work := "", ""
 		if row.ratio() > 0 {
 			ratio = number(row.Ratio)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d | %s | %s |\n", row.Name, row.Unit, &row.Ours, &row.Their, ratio, aim,
-			row.verdict(), len(row.Ours.Values), row.Load, row.Plain)
+		if row.WorkRatio > 0 {
+			work = fmt.Sprintf("%s / %s = %s", number(row.OurWork.Median), number(row.TheirWork.Median), number(row.WorkRatio))
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %d | %s | %s |\n", row.Name, row.Unit, &row.Ours, &row.Their, ratio, aim,
+			row.verdict(), work, len(row.Ours.Values), row.Load, row.Plain)
 	}
 	_, err := w.Write(b.Bytes())
 	return err

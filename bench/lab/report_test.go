@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -42,11 +43,13 @@ func TestTheReportIsATableAndJSON(t *testing.T) {
 	met := &row{Name: "revert", Unit: "s", Aim: 1.15, Load: "1.00", Plain: "by hand"}
 	met.Ours.add(2)
 	met.Their.add(2)
+	met.OurWork.add(3)
+	met.TheirWork.add(2)
 	r.Rows = []*row{met, {Name: "copy", Aim: 1}}
 	g.Expect(r.unmet()).To(HaveExactElements(r.Rows[1]), "what was not measured is not met")
 	var table bytes.Buffer
 	g.Expect(r.markdown(&table)).To(Succeed())
-	g.Expect(table.String()).To(ContainSubstring("| revert | s | 2.00 (2.00–2.00) | 2.00 (2.00–2.00) | 1.00 | ≤ 1.15 | met | 1 | 1.00 | by hand |"))
+	g.Expect(table.String()).To(ContainSubstring("| revert | s | 2.00 (2.00–2.00) | 2.00 (2.00–2.00) | 1.00 | ≤ 1.15 | met | 3.00 / 2.00 = 1.50 | 1 | 1.00 | by hand |"))
 
 	dir := filepath.Join(t.TempDir(), "out")
 	g.Expect(r.save(dir)).To(Succeed())
@@ -87,4 +90,14 @@ func TestTheUserNetworkHasTheLabsAddresses(t *testing.T) {
 	m.name = "another"
 	_, err = m.replace(saved, "user,id=lab0", "/seed")
 	g.Expect(err).To(MatchError(`the saved machine is called "bench-1-node-1", not "another"`))
+}
+
+func TestTheWorkOfAFamilyGrows(t *testing.T) {
+	g := NewWithT(t)
+	watch := startWatch()
+	command := exec.CommandContext(t.Context(), "sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done")
+	g.Expect(command.Run()).To(Succeed())
+	spent := watch.read()
+	g.Expect(spent.work).To(BeNumerically(">", 0), "a child that has ended counts")
+	g.Expect(spent.took).To(BeNumerically(">", 0))
 }

@@ -57,23 +57,23 @@ func (b *bench) revert(ctx context.Context) (err error) {
 	if err := b.plain.do(ctx, "destroy", d.twins.machines...); err != nil {
 		return err
 	}
-	ours := func(ctx context.Context) (float64, error) {
-		took, err := timed(func(ctx context.Context) error {
+	ours := func(ctx context.Context) (cost, error) {
+		spent, err := timed(func(ctx context.Context) error {
 			if err := d.lab.Revert(ctx); err != nil {
 				return err
 			}
 			return onEach(ctx, d.lab, "true")
 		})(ctx)
-		return took, errors.Join(err, d.lab.Nodes()[0].Pause(ctx))
+		return spent, errors.Join(err, d.lab.Nodes()[0].Pause(ctx))
 	}
 	by := plainWay{
 		row: row{Name: "revert, 1 machine", Unit: "s", Aim: 1.15, Plain: "virsh destroy, qemu-img create, virsh restore, ssh"},
-		do: func(ctx context.Context) (float64, error) {
+		do: func(ctx context.Context) (cost, error) {
 			if err := b.plain.do(ctx, "restore", d.twins.machines...); err != nil {
-				return 0, err
+				return cost{}, err
 			}
-			took, err := timed(func(ctx context.Context) error { return b.plain.do(ctx, "revert", d.twins.machines...) })(ctx)
-			return took, errors.Join(err, b.plain.do(ctx, "destroy", d.twins.machines...))
+			spent, err := timed(func(ctx context.Context) error { return b.plain.do(ctx, "revert", d.twins.machines...) })(ctx)
+			return spent, errors.Join(err, b.plain.do(ctx, "destroy", d.twins.machines...))
 		},
 	}
 	_, err = b.run(ctx, contest{ours, []plainWay{by}}, b.times(8))

@@ -13,7 +13,7 @@ type stages struct {
 	took  map[string]*sample
 }
 
-// add takes a lab that was up after one time, and had run its first command after another.
+// add takes a lab that was up after some time; its first command took another.
 func (s *stages) add(l *lab.Lab, up, command time.Duration) {
 	longest := map[string]time.Duration{}
 	var order []string
@@ -30,7 +30,7 @@ func (s *stages) add(l *lab.Lab, up, command time.Duration) {
 		s.note(name, longest[name])
 		rest -= longest[name]
 	}
-	s.note("first command", command-up)
+	s.note("first command", command)
 	s.note("the rest: libvirtd, networks, digests", rest)
 }
 

@@ -53,15 +53,15 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 			Name: fmt.Sprintf("warm start, %s", machines(nodes)), Unit: "s", Aim: warmAim(nodes),
 			Plain: "qemu-img create, virsh restore, ssh; all machines at once; libvirtd runs already",
 		},
-		do: func(ctx context.Context) (float64, error) {
-			took, err := timed(func(ctx context.Context) error { return b.plain.do(ctx, "restore", t.machines...) })(ctx)
+		do: func(ctx context.Context) (cost, error) {
+			spent, err := timed(func(ctx context.Context) error { return b.plain.do(ctx, "restore", t.machines...) })(ctx)
 			if err != nil {
-				return took, err
+				return spent, err
 			}
-			return took, errors.Join(f.plain(t.machines), b.plain.do(ctx, "destroy", t.machines...))
+			return spent, errors.Join(f.plain(t.machines), b.plain.do(ctx, "destroy", t.machines...))
 		},
 	}
-	ours := func(ctx context.Context) (float64, error) { return b.warmStart(ctx, file, nodes, f, parts) }
+	ours := func(ctx context.Context) (cost, error) { return b.warmStart(ctx, file, nodes, f, parts) }
 	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(max(3, 7-nodes/2)))
 	b.report.Rows = append(b.report.Rows, parts.rows(nodes)...)
 	b.report.Rows = append(b.report.Rows, f.rows(nodes)...)
@@ -72,23 +72,23 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 }
 
 // warmStart starts a lab and measures it until a command was run on every node.
-func (b *bench) warmStart(ctx context.Context, file string, nodes int, f *footprints, parts *stages) (float64, error) {
-	began := time.Now()
+func (b *bench) warmStart(ctx context.Context, file string, nodes int, f *footprints, parts *stages) (cost, error) {
+	watch := startWatch()
 	l, err := b.start(ctx, file, false)
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	up := time.Now()
 	err = onEach(ctx, l, "true")
-	took := time.Since(began)
-	parts.add(l, up.Sub(began), took)
+	command, spent := time.Since(up), watch.read()
+	parts.add(l, up.Sub(watch.began), command)
 	if err == nil && !strings.HasPrefix(l.Beginning(), "warm start") {
 		err = errors.New(l.Beginning())
 	}
 	if err == nil {
 		err = f.ours(l, nodes)
 	}
-	return took.Seconds(), errors.Join(err, l.Close())
+	return spent, errors.Join(err, l.Close())
 }
 
 // prepare makes the topology of so many nodes, and has a lab of it leave a snapshot unless there is one.
