@@ -54,7 +54,7 @@ func (b *bench) coldStarts(ctx context.Context) (err error) {
 		},
 		do: func(ctx context.Context) (cost, error) { return b.plainBoot(ctx, m) },
 	}
-	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(3))
+	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(2))
 	if err != nil || b.warmth == nil {
 		return err
 	}

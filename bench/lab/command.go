@@ -39,7 +39,7 @@ func (b *bench) exec(ctx context.Context) (err error) {
 	_, err = b.run(ctx, contest{ours, []plainWay{
 		by("true", "ssh by a ControlMaster; the login shell's own true", 1.05),
 		by("/bin/true", "ssh by a ControlMaster; the program, as ionlab runs it", 0),
-	}}, b.times(60))
+	}}, b.times(40))
 	if err != nil {
 		return err
 	}

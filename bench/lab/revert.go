@@ -76,6 +76,6 @@ func (b *bench) revert(ctx context.Context) (err error) {
 			return spent, errors.Join(err, b.plain.do(ctx, "destroy", d.twins.machines...))
 		},
 	}
-	_, err = b.run(ctx, contest{ours, []plainWay{by}}, b.times(8))
+	_, err = b.run(ctx, contest{ours, []plainWay{by}}, b.times(6))
 	return err
 }

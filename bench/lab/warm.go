@@ -62,7 +62,7 @@ func (b *bench) warmOf(ctx context.Context, nodes int) (err error) {
 		},
 	}
 	ours := func(ctx context.Context) (cost, error) { return b.warmStart(ctx, file, nodes, f, parts) }
-	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(max(3, 7-nodes/2)))
+	rows, err := b.run(ctx, contest{ours, []plainWay{by}}, b.times(max(3, 6-nodes/2)))
 	b.report.Rows = append(b.report.Rows, parts.rows(nodes)...)
 	b.report.Rows = append(b.report.Rows, f.rows(nodes)...)
 	if nodes == 1 {
