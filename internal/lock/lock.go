@@ -44,12 +44,7 @@ func try(path string, mode Mode, open func() (*os.File, error)) (*Lock, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open lock: %w", err)
 		}
-		for {
-			err = unix.Flock(int(file.Fd()), int(mode)|unix.LOCK_NB) //nolint:gosec // a descriptor is small.
-			if !errors.Is(err, unix.EINTR) {
-				break
-			}
-		}
+		err = flock(file, int(mode)|unix.LOCK_NB)
 		switch {
 		case errors.Is(err, unix.EWOULDBLOCK):
 			return nil, errors.Join(fmt.Errorf("%w: %s", ErrBusy, holder(file)), file.Close())
@@ -139,5 +134,14 @@ func (l *Lock) Close() error {
 	}
 	file := l.file
 	l.file = nil
-	return file.Close()
+	// A program that this process is about to start shares the file until it runs: closing it here would not release it yet.
+	return errors.Join(flock(file, unix.LOCK_UN), file.Close())
+}
+
+func flock(file *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(file.Fd()), how); !errors.Is(err, unix.EINTR) { //nolint:gosec // a descriptor is small.
+			return err
+		}
+	}
 }

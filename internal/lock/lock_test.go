@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"ionlab/internal/lock"
 )
@@ -159,4 +161,37 @@ func TestSweepLeavesWhatIsHeld(t *testing.T) {
 	g.Expect(free).NotTo(BeAnExistingFile())
 	g.Expect(taken).To(BeARegularFile())
 	g.Expect(held.Close()).To(Succeed())
+}
+
+// Between fork and exec a child has all descriptors of its parent.
+func TestCloseReleasesWhatAChildToBeStillShares(t *testing.T) {
+	g := NewWithT(t)
+	path := filepath.Join(t.TempDir(), "lock")
+	held, err := lock.Try(path, lock.Exclusive)
+	g.Expect(err).NotTo(HaveOccurred())
+	shared := sharedDescriptor(t, path)
+	t.Cleanup(func() { _ = unix.Close(shared) })
+	g.Expect(held.Close()).To(Succeed())
+	again, err := lock.Try(path, lock.Exclusive)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(again.Close()).To(Succeed())
+}
+
+// sharedDescriptor is another descriptor of this process's open file at path.
+func sharedDescriptor(t *testing.T, path string) int {
+	t.Helper()
+	g := NewWithT(t)
+	all, err := filepath.Glob("/proc/self/fd/*")
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, link := range all {
+		if target, err := os.Readlink(link); err == nil && target == path {
+			number, err := strconv.Atoi(filepath.Base(link))
+			g.Expect(err).NotTo(HaveOccurred())
+			shared, err := unix.Dup(number)
+			g.Expect(err).NotTo(HaveOccurred())
+			return shared
+		}
+	}
+	t.Fatal("this process has not opened " + path)
+	return -1
 }
