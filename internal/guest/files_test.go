@@ -378,7 +378,7 @@ func TestInterruptedUploadLeavesNothing(t *testing.T) {
 		done := startUpload(ctx, t, c, home)
 		cancel(errors.New("changed my mind"))
 		g.Expect(<-done).To(MatchError(ContainSubstring("changed my mind")))
-		g.Expect(os.ReadDir(home)).To(BeEmpty())
+		g.Eventually(func() ([]os.DirEntry, error) { return os.ReadDir(home) }).WithTimeout(5 * time.Second).Should(BeEmpty())
 
 		done = startUpload(soon(t), t, c, home)
 		c.Disconnect()
