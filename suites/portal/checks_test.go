@@ -1,0 +1,55 @@
+package portal_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"ionlab/fixtures/portal"
+	"ionlab/fixtures/portal/checks"
+	"ionlab/labtest"
+)
+
+var _ = Describe("A backend of the RemoteDesktop portal", Ordered, ContinueOnFailure, Label("vm"), func() {
+	var session *portal.Session
+	// Which checks there are depends on the backend; its program is looked for once the specs run.
+	known, problem := new(portal.Kit).UnderTest(os.Getenv)
+
+	BeforeAll(func(ctx SpecContext) {
+		Expect(problem).NotTo(HaveOccurred())
+		deployment, err := kit.UnderTest(os.Getenv)
+		Expect(err).NotTo(HaveOccurred())
+		desk := labtest.Start(ctx, "../../topologies/portal.yaml").Node("desk")
+		session, err = kit.Install(ctx, desk, deployment)
+		Expect(err).NotTo(HaveOccurred())
+		session.Note = func(name, text string) { AddReportEntry(name, text) }
+	}, NodeTimeout(20*time.Minute))
+
+	var unknown []string
+	for _, check := range checks.All() {
+		if why := check.Missing(known.Profile); why != "" {
+			unknown = append(unknown, check.Name()+": "+why)
+			continue
+		}
+		gap := known.Profile.Gap(check)
+		It(check.Name(), Label(check.Label), func(ctx SpecContext) {
+			err := checks.Try(ctx, check, session.Desk)
+			if gap == nil {
+				Expect(err).NotTo(HaveOccurred(), "%s", known.Profile.Product)
+				return
+			}
+			Expect(err).To(BeAssignableToTypeOf(checks.Failure("")),
+				"the known gap %s is closed: %s. Remove it from the profile", check.Key(), gap.Reason)
+			AddReportEntry("known gap "+check.Key(), fmt.Sprintf("%s %s\n%s", gap.Reason, gap.Link, err))
+		}, NodeTimeout(3*time.Minute))
+	}
+
+	It("is named in the report, with what could not be checked", Label("platform"), func() {
+		AddReportEntry("backend under test", known.Profile.Product)
+		AddReportEntry("not checked", fmt.Sprintf("%d checks\n%s", len(unknown), strings.Join(unknown, "\n")))
+	})
+})
