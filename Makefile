@@ -23,10 +23,10 @@ GO_TOOL    := go tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build image run test check fmt lint unit suites faults bench soak fuzz clean
+.PHONY: help setup build image run test check fmt lint unit suites portal-mutation faults bench soak fuzz clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup build image suites ## install what is missing, build the image, run the suites
 
@@ -72,6 +72,9 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	go run ./scripts/tally $(OUT)/suites.json || status=1; \
 	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $${LABTEST_ARTIFACTS:-$(OUT)/artifacts}"; \
 	exit $$status
+
+portal-mutation: ## each defect of the reference backend, and the checks that it makes fail: the whole table; `make unit` has a sample
+	PORTAL_MUTATION=all go test $(NO_HEADERS) -count=1 -timeout 60m -run TestMutation -v ./fixtures/portal/checks/
 
 faults: ## a hundred owners killed in every phase, and every kind of damage: half an hour and more
 	$(MAKE) suites SUITES=./suites/faults/ LABELS=faults
