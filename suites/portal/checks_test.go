@@ -26,6 +26,7 @@ var _ = Describe("A backend of the RemoteDesktop portal", Ordered, ContinueOnFai
 		desk := labtest.Start(ctx, "../../topologies/portal.yaml").Node("desk")
 		session, err = kit.Install(ctx, desk, deployment)
 		Expect(err).NotTo(HaveOccurred())
+		session.Thrifty = !known.Profile.KeepsSessions()
 		session.Note = func(name, text string) { AddReportEntry(name, text) }
 	}, NodeTimeout(20*time.Minute))
 
