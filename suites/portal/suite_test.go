@@ -28,7 +28,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	DeferCleanup(os.RemoveAll, dir)
 	_, err = portal.Build(ctx, dir)
 	Expect(err).NotTo(HaveOccurred())
-	labtest.Prepare(ctx, "../../topologies/portal.yaml")
+	labtest.Prepare(ctx, "../../topologies/portal.yaml", "../../topologies/portal-remote.yaml")
 	return []byte(dir)
 }, func(dir []byte) {
 	kit = &portal.Kit{Dir: string(dir)}
