@@ -26,7 +26,8 @@ done <"$PACKAGES"
 [ "$missing" = 0 ] || exit 90
 
 stage install
-inside apt-get "$@" -q -y install $(cat "$PACKAGES")
+# What packages merely recommend may be ten times what they need: a compositor's would be a whole desktop.
+inside apt-get "$@" -q -y --no-install-recommends install $(cat "$PACKAGES")
 leave_tree
 seal
 pack
