@@ -1,0 +1,119 @@
+package rustdesk_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"ionlab/fixtures/rustdesk"
+	"ionlab/fixtures/rustdesk/probe"
+	"ionlab/fixtures/rustdesk/standin"
+	. "ionlab/matchers"
+)
+
+// sessionFaultSpecs show that the checks of sessions fail when they should.
+func sessionFaultSpecs(w *world) {
+	Describe("with a fault, is found out:", Ordered, func() {
+		AfterAll(func(ctx SpecContext) {
+			Expect(w.host.SetFaults(ctx)).To(Succeed())
+			w.online(ctx)
+		}, NodeTimeout(2*time.Minute))
+
+		faulty := func(ctx SpecContext, f standin.Fault) {
+			GinkgoHelper()
+			Expect(w.host.SetFaults(ctx, f)).To(Succeed())
+			w.online(ctx)
+		}
+
+		It("another id on the LAN", func(ctx SpecContext) {
+			faulty(ctx, standin.FaultWrongPong)
+			Expect(w.probe.Discover(ctx, w.desk.Addr("lan").String())).NotTo(HaveField("ID", w.id))
+		}, NodeTimeout(2*time.Minute))
+
+		It("a SignedId of another key (C32)", func(ctx SpecContext) {
+			faulty(ctx, standin.FaultForgedKey)
+			s := w.connect(ctx, rustdesk.Connection{List: "/"})
+			Expect(s.Error).NotTo(BeEmpty())
+			Expect(s.Files).To(BeEmpty())
+			report("what the probe says of a forged SignedId", s.Error)
+			Expect(s.Error).To(ContainSubstring("the signature is not by the expected key"))
+		}, NodeTimeout(2*time.Minute))
+
+		It("a byte that a port forward changes", func(ctx SpecContext) {
+			faulty(ctx, standin.FaultBadForward)
+			Expect(w.connect(ctx, rustdesk.Connection{Forward: w.echo, Bytes: 1000}).Echo).To(HaveField("Exact", false))
+		}, NodeTimeout(2*time.Minute))
+
+		It("a server that is not there", func(ctx SpecContext) {
+			Expect(w.host.SetFaults(ctx)).To(Succeed())
+			Expect(w.host.SetOption(ctx, "custom-rendezvous-server", "10.21.0.99")).To(Succeed())
+			short, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			Expect(w.host.WaitOnline(short)).To(MatchError(ContainSubstring("it is not registered")))
+			Expect(w.host.UseServer(ctx, w.to)).To(Succeed())
+		}, NodeTimeout(2*time.Minute))
+	})
+}
+
+func recoverySpecs(w *world) {
+	It("ends its session when it is rebooted, and is back by itself with the same id (C13)", func(ctx SpecContext) {
+		session := w.hold(ctx, 3*time.Minute)
+		Expect(w.desk.Reboot(ctx)).To(Succeed())
+		var s *rustdesk.Session
+		Eventually(ctx, session).Within(time.Minute).Should(Receive(&s))
+		report("the session that a reboot ended", s.Held)
+		Expect(s.Held).NotTo(BeElementOf("", "to the end"))
+		w.online(ctx)
+		Expect(w.host.ID(ctx)).To(Equal(w.id))
+		_, err := w.host.ServeEcho(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(w.connect(ctx, rustdesk.Connection{Forward: w.echo, Bytes: 1000}).Error).To(BeEmpty())
+	}, NodeTimeout(8*time.Minute))
+
+	It("is unknown under another id (C22)", func(ctx SpecContext) {
+		Expect(w.connect(ctx, rustdesk.Connection{ID: "100000009"}).Error).To(ContainSubstring("ID does not exist"))
+	}, NodeTimeout(time.Minute))
+
+	It("is back within 40 s when the server restarts, in the same row, and goes by the relay if told so (C27, C38, R14, R22)", func(ctx SpecContext) {
+		before, err := w.hbbs.Peers(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(w.hbbs.Restart(ctx, rustdesk.ServerOptions{AlwaysRelay: true})).To(Succeed())
+		began := clock(ctx, w.server)
+		Eventually(ctx, w.listed).WithContext(ctx).Within(40 * time.Second).ProbeEvery(500 * time.Millisecond).Should(BeTrue())
+		report("listed again", clock(ctx, w.server).Sub(began).Round(100*time.Millisecond).String()+" after the server's restart")
+		Expect(w.hbbs.Peers(ctx)).To(WithTransform(keys, Equal(keys(before))))
+		Expect(w.host.ID(ctx)).To(Equal(w.id))
+
+		s := w.connect(ctx, rustdesk.Connection{Forward: w.echo, Bytes: mebibyte})
+		Expect(s).To(And(HaveField("Error", ""), HaveField("Path", probe.PathRelay), HaveField("Echo.Exact", true)))
+		reportSession("relay", s)
+		Eventually(ctx, func() any { return w.since(ctx, began, "relay-closed") }).Within(10 * time.Second).
+			Should(ContainElement(HaveField("Bytes", BeNumerically(">=", 2*mebibyte))))
+	}, NodeTimeout(3*time.Minute))
+
+	It("says so within 30 s when there is no relay, and stays registered (C28)", func(ctx SpecContext) {
+		Expect(w.hbbs.Stop(ctx, rustdesk.Relay)).To(Succeed())
+		began := time.Now()
+		s := w.connect(ctx, rustdesk.Connection{ForceRelay: true})
+		report("without a relay", s.Error)
+		Expect(s.Error).To(ContainSubstring("Failed to connect via relay server"))
+		Expect(time.Since(began)).To(BeNumerically("<", 30*time.Second))
+		Expect(w.listed(ctx)).To(BeTrue())
+		Expect(w.desk.Exec(ctx, "systemctl", "is-active", "rustdesk")).To(OutputMatching(`^active\n$`))
+		Expect(w.hbbs.Start(ctx, rustdesk.Relay)).To(Succeed())
+	}, NodeTimeout(2*time.Minute))
+}
+
+// keys are the ids of the server's table.
+func keys(peers map[string]json.RawMessage) []string {
+	ids := make([]string, 0, len(peers))
+	for id := range peers {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
