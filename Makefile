@@ -3,8 +3,9 @@
 # Settings, each from the command line or the environment:
 #   IMAGE=debian-12   the image that the suites boot
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default
-#   LABELS=...        Ginkgo label filter; specs labelled large (ten machines), faults (make faults) and soak (make soak) are
-#                     left out, and without RUSTDESK_DEB those labelled needs:rustdesk
+#   LABELS=...        Ginkgo label filter; left out are specs labelled large (ten machines), exhaustive (all cases of a matrix),
+#                     faults (make faults) and soak (make soak)
+#   RUSTDESK_DEB=...  RustDesk's package for suites/rustdesk; a stand-in when unset
 #   SUITES=./suites/  which suites (make suites SUITES=./suites/lab/)
 #   BENCH_FLAGS=...   of the benchmark of labs (BENCH_FLAGS='-parts warm -nodes 1,4 -rounds 5')
 #   GINKGO_FLAGS=...  added to Ginkgo's command line (GINKGO_FLAGS='-v --focus=reboot')
@@ -14,7 +15,7 @@ IMAGE        ?= debian-12
 PROCS        ?= $(shell n=$$(nproc); echo $$(( n > 3 ? n / 2 : 1 )))
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 70m
-LABELS       ?= !large && !faults && !soak$(if $(RUSTDESK_DEB),, && !needs:rustdesk)
+LABELS       ?= !large && !exhaustive && !faults && !soak
 OUT          := $(CURDIR)/out
 
 # The binding loads libvirt at run time with this tag, so what has it builds without libvirt's headers.
@@ -23,7 +24,7 @@ GO_TOOL    := go tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build image run test check fmt lint unit suites portal-mutation faults bench soak fuzz clean
+.PHONY: help setup build image run test check fmt lint unit suites portal-mutation rustdesk-matrix faults bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +63,7 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@mkdir -p $(OUT)
 	@rm -rf $(OUT)/suites.xml $(OUT)/suites.json $(OUT)/artifacts
-	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RUSTDESK_DEB is not set))"
+	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))"
 	@status=0; color=; [ -t 1 ] || color=--no-color; \
 	LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts} \
 	go tool ginkgo run -r --procs=$(PROCS) --randomize-all --keep-going --fail-on-pending \
@@ -75,6 +76,9 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 
 portal-mutation: ## each defect of the reference backend, and the checks that it makes fail: the whole table; `make unit` has a sample
 	PORTAL_MUTATION=all go test $(NO_HEADERS) -count=1 -timeout 60m -run TestMutation -v ./fixtures/portal/checks/
+
+rustdesk-matrix: ## every case of suites/rustdesk: all pairs of NATs, with and without relay and UDP, and the worst lines
+	@$(MAKE) --no-print-directory suites SUITES=./suites/rustdesk/ LABELS='nat || exhaustive'
 
 faults: ## a hundred owners killed in every phase, and every kind of damage: half an hour and more
 	$(MAKE) suites SUITES=./suites/faults/ LABELS=faults
