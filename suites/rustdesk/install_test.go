@@ -216,12 +216,12 @@ func faultSpecs(d *desktop) {
 	Describe("with a fault, is found out:", Ordered, func() {
 		AfterEach(func(ctx SpecContext) {
 			Expect(d.host.SetFaults(ctx)).To(Succeed())
-		}, NodeTimeout(time.Minute))
+		}, NodeTimeout(3*time.Minute))
 
 		It("another id on the command line", func(ctx SpecContext) {
 			Expect(d.host.SetFaults(ctx, standin.FaultWrongID)).To(Succeed())
 			Expect(d.host.ID(ctx)).Error().To(MatchError(ContainSubstring(`differs by the way it is read: --get-id says "100000002"`)))
-		}, NodeTimeout(time.Minute))
+		}, NodeTimeout(3*time.Minute))
 
 		It("a password kept as text", func(ctx SpecContext) {
 			Expect(d.host.SetFaults(ctx, standin.FaultPlainPassword)).To(Succeed())
@@ -230,7 +230,7 @@ func faultSpecs(d *desktop) {
 			Expect(d.host.SetFaults(ctx)).To(Succeed())
 			Expect(d.host.SetPassword(ctx, password)).To(Succeed())
 			nowhere(ctx, d.node)
-		}, NodeTimeout(2*time.Minute))
+		}, NodeTimeout(5*time.Minute))
 
 		It("files that others may read", func(ctx SpecContext) {
 			Expect(d.host.SetFaults(ctx, standin.FaultOpenFiles)).To(Succeed())
@@ -240,7 +240,7 @@ func faultSpecs(d *desktop) {
 			Expect(d.host.SetOption(ctx, "direct-server", "")).To(Succeed())
 			Expect(d.host.SetPassword(ctx, password)).To(Succeed())
 			Eventually(ctx, func() string { return openFiles(ctx, d.node) }).Within(10 * time.Second).Should(BeEmpty())
-		}, NodeTimeout(2*time.Minute))
+		}, NodeTimeout(5*time.Minute))
 
 		It("a library that is not there, though the exit code is 0", func(ctx SpecContext) {
 			const library = "/usr/share/rustdesk/lib/librustdesk.so"
@@ -250,19 +250,19 @@ func faultSpecs(d *desktop) {
 			Expect(d.host.ID(ctx)).Error().To(MatchError(ContainSubstring("prints no id")))
 			Expect(d.node.Exec(ctx, "dpkg", "-V", "rustdesk")).NotTo(OutputMatching(`^$`))
 			Expect(d.node.Exec(ctx, "mv", "/var/tmp/library", library)).To(ExitWith(0))
-		}, NodeTimeout(time.Minute))
+		}, NodeTimeout(3*time.Minute))
 
 		It("a service that stops itself, though it was started", func(ctx SpecContext) {
 			Expect(d.host.SetOption(ctx, "stop-service", "Y")).To(Succeed())
 			Eventually(ctx, d.node.Exec).WithArguments("systemctl", "is-active", "rustdesk").
-				Within(20 * time.Second).ProbeEvery(time.Second).ShouldNot(OutputMatching(`^active\n$`))
+				Within(45 * time.Second).ProbeEvery(time.Second).ShouldNot(OutputMatching(`^active\n$`))
 			Expect(d.node.Exec(ctx, "systemctl", "is-enabled", "rustdesk")).To(OutputMatching(`^disabled\n$`))
 			Expect(d.node.Exec(ctx, "rustdesk", "--option", "stop-service", "")).To(ExitWith(0))
 			for _, home := range []string{"/root", "/home/desk"} {
 				Expect(d.node.Exec(ctx, "sed", "-i", "/stop-service/d", home+"/.config/rustdesk/RustDesk2.toml")).To(ExitWith(0))
 			}
 			Expect(d.node.Exec(ctx, "systemctl", "enable", "rustdesk")).To(ExitWith(0))
-		}, NodeTimeout(time.Minute))
+		}, NodeTimeout(3*time.Minute))
 	})
 }
 
