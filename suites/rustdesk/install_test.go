@@ -253,15 +253,17 @@ func faultSpecs(d *desktop) {
 		}, NodeTimeout(3*time.Minute))
 
 		It("a service that stops itself, though it was started", func(ctx SpecContext) {
+			defer func() { // before the AfterEach, which wants the service back
+				Expect(d.node.Exec(ctx, "rustdesk", "--option", "stop-service", "")).To(ExitWith(0))
+				for _, home := range []string{"/root", "/home/desk"} {
+					Expect(d.node.Exec(ctx, "sed", "-i", "/stop-service/d", home+"/.config/rustdesk/RustDesk2.toml")).To(ExitWith(0))
+				}
+				Expect(d.node.Exec(ctx, "systemctl", "enable", "rustdesk")).To(ExitWith(0))
+			}()
 			Expect(d.host.SetOption(ctx, "stop-service", "Y")).To(Succeed())
 			Eventually(ctx, d.node.Exec).WithArguments("systemctl", "is-active", "rustdesk").
 				Within(45 * time.Second).ProbeEvery(time.Second).ShouldNot(OutputMatching(`^active\n$`))
 			Expect(d.node.Exec(ctx, "systemctl", "is-enabled", "rustdesk")).To(OutputMatching(`^disabled\n$`))
-			Expect(d.node.Exec(ctx, "rustdesk", "--option", "stop-service", "")).To(ExitWith(0))
-			for _, home := range []string{"/root", "/home/desk"} {
-				Expect(d.node.Exec(ctx, "sed", "-i", "/stop-service/d", home+"/.config/rustdesk/RustDesk2.toml")).To(ExitWith(0))
-			}
-			Expect(d.node.Exec(ctx, "systemctl", "enable", "rustdesk")).To(ExitWith(0))
 		}, NodeTimeout(3*time.Minute))
 	})
 }
