@@ -19,9 +19,6 @@ import (
 	. "ionlab/matchers"
 )
 
-// large is the size of a file that would be seen in this process's memory.
-const large = 256 << 20
-
 func fileSpecs() {
 	It("copies a tree of 1000 files there and back, with modes, links, empty and odd names", func(ctx SpecContext) {
 		src := GinkgoT().TempDir()
@@ -34,19 +31,22 @@ func fileSpecs() {
 		Expect(bench.Exec(ctx, "rm", "-r", "/var/tmp/tree")).To(ExitWith(0))
 	}, NodeTimeout(4*time.Minute))
 
-	It("copies 256 MiB into the guest and a quarter of it back without holding them in memory", func(ctx SpecContext) {
+	DescribeTable("copies a large file into the guest, and a quarter of it back, without holding them in memory", func(ctx SpecContext, size int64) {
 		src := filepath.Join(GinkgoT().TempDir(), "big")
-		sum, quarter := makeBig(src)
+		sum, quarter := makeBig(src, size)
 		before := residentKB()
 		Expect(bench.Upload(ctx, src, "/var/tmp/big")).To(Succeed())
 		Expect(os.Remove(src)).To(Succeed())
 		Expect(bench.Exec(ctx, "sha256sum", "/var/tmp/big")).To(OutputContaining(sum))
-		Expect(bench.Exec(ctx, "truncate", "--size", fmt.Sprint(large/4), "/var/tmp/big")).To(ExitWith(0))
+		Expect(bench.Exec(ctx, "truncate", "--size", fmt.Sprint(size/4), "/var/tmp/big")).To(ExitWith(0))
 		Expect(bench.Download(ctx, "/var/tmp/big", src)).To(Succeed())
 		Expect(hashFile(src)).To(Equal(quarter))
 		Expect(residentKB()-before).To(BeNumerically("<", 100<<10), "kB of memory that the copies cost")
 		Expect(bench.Exec(ctx, "rm", "/var/tmp/big")).To(ExitWith(0))
-	}, NodeTimeout(20*time.Minute))
+	},
+		Entry("256 MiB", int64(256<<20), NodeTimeout(20*time.Minute)),
+		Entry("1 GiB", int64(1<<30), Label("large"), NodeTimeout(40*time.Minute)),
+	)
 
 	It("says why a target cannot be written, and leaves nothing there", func(ctx SpecContext) {
 		Expect(bench.WriteFile(ctx, "/proc/labtest/file", []byte("x"), 0o644)).To(MatchError(ContainSubstring("/proc/labtest")))
@@ -91,15 +91,15 @@ func make2(n int) []byte {
 }
 
 // makeBig writes a large file that does not compress, and returns the digests of all of it and of its first quarter.
-func makeBig(path string) (whole, quarter string) {
+func makeBig(path string, size int64) (whole, quarter string) {
 	GinkgoHelper()
 	file, err := os.Create(path)
 	Expect(err).NotTo(HaveOccurred())
 	hash, source := sha256.New(), rand.NewChaCha8([32]byte{2})
-	_, err = io.CopyN(io.MultiWriter(file, hash), source, large/4)
+	_, err = io.CopyN(io.MultiWriter(file, hash), source, size/4)
 	Expect(err).NotTo(HaveOccurred())
 	quarter = hex.EncodeToString(hash.Sum(nil))
-	_, err = io.CopyN(io.MultiWriter(file, hash), source, large*3/4)
+	_, err = io.CopyN(io.MultiWriter(file, hash), source, size*3/4)
 	Expect(err).NotTo(HaveOccurred())
 	Expect(file.Close()).To(Succeed())
 	return hex.EncodeToString(hash.Sum(nil)), quarter
