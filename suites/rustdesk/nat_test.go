@@ -43,6 +43,9 @@ func sides() []side {
 // natServer is where rustdesk-nat.yaml has the server.
 const natServer = "203.0.113.50"
 
+// neighbour is the client's address in the host's site.
+const neighbour = "192.168.20.6"
+
 // public is the address that the world sees of the machine behind a side. a is the client's, b the host's.
 func (s side) public(letter string) netip.Addr {
 	addresses := map[string][3]string{
@@ -88,7 +91,9 @@ func sampled(client, host side, forced bool) bool {
 // matrix is a lab with a NAT of any kind on each side.
 type matrix struct {
 	world
-	rows []string
+	// second is the client's card in the host's site.
+	second string
+	rows   []string
 }
 
 var _ = Describe("Behind NATs: "+product(), Ordered, ContinueOnFailure, Label("vm", "rustdesk", "nat"), func() {
@@ -133,6 +138,8 @@ func (m *matrix) put(ctx context.Context, letter string, s side) {
 func (m *matrix) settle(ctx context.Context, host side) {
 	GinkgoHelper()
 	m.put(ctx, "b", host)
+	// A registration of the service before would have a port that nobody listens on any more.
+	Expect(m.host.Stop(ctx)).To(Succeed())
 	began := clock(ctx, m.server)
 	Expect(m.host.Restart(ctx)).To(Succeed())
 	m.online(ctx)
@@ -150,15 +157,24 @@ func (m *matrix) settle(ctx context.Context, host side) {
 		config, err := protocol.ParseConfig2(data)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(protocol.NatType(config.NatType)).To(Equal(want), "the host's own judgement of its NAT")
-	}).Within(40 * time.Second).ProbeEvery(500 * time.Millisecond).Should(Succeed())
+	}).Within(90 * time.Second).ProbeEvery(500 * time.Millisecond).Should(Succeed())
 }
 
-// secondLink takes the client's link into the host's site up or down.
+// secondLink takes the client's link into the host's site up or down. The guest takes the address off a link that is down, and
+// puts it on again some time after it is up.
 func (m *matrix) secondLink(ctx context.Context, state string) {
 	GinkgoHelper()
-	Expect(m.client.Shell(ctx, `set -e
-dev=$(ip -o -4 addr show to 192.168.20.6 | awk '{print $2}')
-ip link set "$dev" `+state)).To(ExitWith(0))
+	if m.second == "" {
+		m.second = strings.TrimSpace(output(ctx, m.client, "sh", "-c", "ip -o -4 addr show to "+neighbour+" | awk '{print $2}'"))
+		Expect(m.second).NotTo(BeEmpty(), "the client's card in the host's site")
+	}
+	Expect(m.client.Exec(ctx, "ip", "link", "set", m.second, state)).To(ExitWith(0))
+	want := BeEmpty()
+	if state == "up" {
+		want = ContainSubstring(neighbour)
+	}
+	Eventually(ctx, func() string { return output(ctx, m.client, "ip", "-o", "-4", "addr", "show", "dev", m.second) }).
+		Within(30 * time.Second).ProbeEvery(300 * time.Millisecond).Should(want)
 }
 
 func (m *matrix) pairSpec(client, host side, forced bool) {
