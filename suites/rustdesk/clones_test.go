@@ -47,7 +47,7 @@ var _ = Describe("Two machines of one image: "+product(), Ordered, ContinueOnFai
 		report("ids", one+" "+two)
 		Expect(one).NotTo(Equal(two))
 		Expect(output(ctx, nodes[0], "cat", "/etc/machine-id")).NotTo(Equal(output(ctx, nodes[1], "cat", "/etc/machine-id")))
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("get another id when the server refuses one that is too short, as of the MAC 52:54:00:00:00:01 (C12)", func(ctx SpecContext) {
 		Expect(hosts[1].Stop(ctx)).To(Succeed())
@@ -122,7 +122,7 @@ var _ = Describe("Two machines of one image: "+product(), Ordered, ContinueOnFai
 
 func waitOnline(ctx context.Context, h *rustdesk.Host) {
 	GinkgoHelper()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	Expect(h.WaitOnline(ctx)).To(Succeed())
 }
