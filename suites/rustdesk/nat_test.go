@@ -329,6 +329,7 @@ END`)).To(ExitWith(0))
 }
 
 // Without UDP a host cannot register: registration over TCP is for the Pro server. So no way leads to it, whatever the NATs.
+// One kind is part of every run: it takes the half minute until the server takes the host for offline.
 func (m *matrix) blockedSpec(host side) {
 	labels := Label(exhaustive)
 	if host.name == "symmetric" {
