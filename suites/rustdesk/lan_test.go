@@ -48,7 +48,7 @@ var _ = Describe("On one LAN: "+product(), Ordered, ContinueOnFailure, Label("vm
 		}
 		report("packets looked at", len(all))
 		Expect(carried(all, netip.MustParseAddr(lanServer), 21116, w.desk.Addr("lan"))).To(BeNumerically(">", 0), "the capture has the signalling")
-	}, NodeTimeout(time.Minute))
+	}, NodeTimeout(3*time.Minute))
 })
 
 func registrationSpecs(w *world) {
@@ -68,12 +68,12 @@ func registrationSpecs(w *world) {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(config.KeysConfirmed).To(HaveKeyWithValue(ContainSubstring(lanServer), true))
 		Expect(w.hbbs.Peers(ctx)).To(And(HaveLen(1), HaveKey(w.id)))
-	}, NodeTimeout(time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("is listed as online within 20 s (C18)", func(ctx SpecContext) {
 		Eventually(ctx, w.listed).WithContext(ctx).Within(20 * time.Second).ProbeEvery(time.Second).Should(BeTrue())
 		Expect(w.probe.Online(ctx, w.to, "100000009")).To(BeFalse(), "and another one is not")
-	}, NodeTimeout(time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("has one id by the command line, the IPC, the file and the LAN (C9)", func(ctx SpecContext) {
 		ids, err := w.host.IDs(ctx)
@@ -86,13 +86,13 @@ func registrationSpecs(w *world) {
 		}
 		report("ids", fmt.Sprint(ids))
 		Expect(ids).To(And(HaveLen(5), HaveEach(w.id)))
-	}, NodeTimeout(time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("finds a server with just its ports open (R10)", func(ctx SpecContext) {
 		listening := output(ctx, w.server, "sh", "-c", `ss -lntupH | grep rdserver | awk '{sub(/.*:/, "", $5); print $1, $5}' | sort`)
 		Expect(strings.Fields(strings.ReplaceAll(listening, " ", "/"))).
 			To(Equal([]string{"tcp/21115", "tcp/21116", "tcp/21117", "udp/21116"}))
-	}, NodeTimeout(time.Minute))
+	}, NodeTimeout(3*time.Minute))
 }
 
 const mebibyte = 1 << 20
@@ -110,7 +110,7 @@ func sessionSpecs(w *world) {
 		reportSession("LAN", s)
 		Expect(w.since(ctx, began, "PunchHoleSent")).To(HaveLen(1))
 		Expect(w.since(ctx, began, "RequestRelay", "relay-waits", "relay-paired")).To(BeEmpty())
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("shows files and a terminal", func(ctx SpecContext) {
 		Expect(w.desk.WriteFile(ctx, "/var/tmp/shelf/one book", []byte("text"), 0o644)).To(Succeed())
@@ -118,7 +118,7 @@ func sessionSpecs(w *world) {
 			To(And(HaveField("Error", ""), HaveField("Files", ConsistOf("one book"))))
 		Expect(w.connect(ctx, rustdesk.Connection{Shell: "echo $((6*7)) on $(hostname)"})).
 			To(And(HaveField("Error", ""), HaveField("Terminal", ContainSubstring("42 on desk"))))
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("has no direct access unless told, and then without a server (C29)", func(ctx SpecContext) {
 		address := w.desk.Addr("lan").String()
@@ -131,7 +131,7 @@ func sessionSpecs(w *world) {
 		Expect(w.since(ctx, began, "PunchHoleRequest")).To(BeEmpty())
 		Expect(w.host.SetOption(ctx, "direct-server", "")).To(Succeed())
 		Eventually(ctx, w.client.CheckPort).WithArguments(address + ":21118").Within(10 * time.Second).ShouldNot(BeReachable())
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 }
 
 // reportSession tells what a session took.
@@ -155,7 +155,7 @@ func securitySpecs(w *world) {
 		Expect(w.host.Restart(ctx)).To(Succeed())
 		w.online(ctx)
 		Expect(w.host.SetOption(ctx, "key", w.to.Key)).To(Succeed())
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("refuses a wrong password, and after seven in a minute waits for the next (C30, R28)", func(ctx SpecContext) {
 		// Wrong ones are counted by the minute of the host's clock, which is put to its beginning.
@@ -168,12 +168,12 @@ func securitySpecs(w *world) {
 		Expect(output(ctx, w.desk, "date", "+%S")).To(MatchRegexp(`^[0-5]\d\n$`))
 		Expect(w.desk.Shell(ctx, `date -s '+60 seconds'`)).To(ExitWith(0))
 		Expect(w.connect(ctx, rustdesk.Connection{List: "/"}).Error).To(BeEmpty())
-	}, NodeTimeout(3*time.Minute))
+	}, NodeTimeout(5*time.Minute))
 
 	It("keeps the password out of files, journal and process lists of all three machines (R07)", func(ctx SpecContext) {
 		for _, n := range []*labtest.Node{w.desk, w.client, w.server} {
 			nowhere(ctx, n)
 		}
 		Expect(openFiles(ctx, w.desk)).To(BeEmpty())
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 }

@@ -29,9 +29,9 @@ var _ = Describe("By ionChannel's own plan: "+product(), Ordered, ContinueOnFail
 			Expect(err).To(MatchError(ContainSubstring(reason)))
 			report("step that cannot work", err.Error())
 		},
-		Entry("install-rustdesk: no archive has the package", "Unable to locate package rustdesk", "apt", "install", "-y", "rustdesk", NodeTimeout(time.Minute)),
-		Entry("verify-ion-portal: the library ion-portal makes no program", "ion-portal", "/usr/local/bin/ion-portal", "--version", NodeTimeout(time.Minute)),
-		Entry("start-ion-portal: there is no unit", "ion-portal.service not found", "systemctl", "start", "ion-portal", NodeTimeout(time.Minute)),
+		Entry("install-rustdesk: no archive has the package", "Unable to locate package rustdesk", "apt", "install", "-y", "rustdesk", NodeTimeout(3*time.Minute)),
+		Entry("verify-ion-portal: the library ion-portal makes no program", "ion-portal", "/usr/local/bin/ion-portal", "--version", NodeTimeout(3*time.Minute)),
+		Entry("start-ion-portal: there is no unit", "ion-portal.service not found", "systemctl", "start", "ion-portal", NodeTimeout(3*time.Minute)),
 	)
 
 	// Their steps ask for exit code 0 alone, which a broken RustDesk has too; so the output is asked for besides.

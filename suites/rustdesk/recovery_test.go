@@ -21,7 +21,7 @@ func sessionFaultSpecs(w *world) {
 		AfterAll(func(ctx SpecContext) {
 			Expect(w.host.SetFaults(ctx)).To(Succeed())
 			w.online(ctx)
-		}, NodeTimeout(2*time.Minute))
+		}, NodeTimeout(3*time.Minute))
 
 		faulty := func(ctx SpecContext, f standin.Fault) {
 			GinkgoHelper()
@@ -32,7 +32,7 @@ func sessionFaultSpecs(w *world) {
 		It("another id on the LAN", func(ctx SpecContext) {
 			faulty(ctx, standin.FaultWrongPong)
 			Expect(w.probe.Discover(ctx, w.desk.Addr("lan").String())).NotTo(HaveField("ID", w.id))
-		}, NodeTimeout(2*time.Minute))
+		}, NodeTimeout(3*time.Minute))
 
 		It("a SignedId of another key (C32)", func(ctx SpecContext) {
 			faulty(ctx, standin.FaultForgedKey)
@@ -41,12 +41,12 @@ func sessionFaultSpecs(w *world) {
 			Expect(s.Files).To(BeEmpty())
 			report("what the probe says of a forged SignedId", s.Error)
 			Expect(s.Error).To(ContainSubstring("the signature is not by the expected key"))
-		}, NodeTimeout(2*time.Minute))
+		}, NodeTimeout(3*time.Minute))
 
 		It("a byte that a port forward changes", func(ctx SpecContext) {
 			faulty(ctx, standin.FaultBadForward)
 			Expect(w.connect(ctx, rustdesk.Connection{Forward: w.echo, Bytes: 1000}).Echo).To(HaveField("Exact", false))
-		}, NodeTimeout(2*time.Minute))
+		}, NodeTimeout(3*time.Minute))
 
 		It("a server that is not there", func(ctx SpecContext) {
 			Expect(w.host.SetFaults(ctx)).To(Succeed())
@@ -55,7 +55,7 @@ func sessionFaultSpecs(w *world) {
 			defer cancel()
 			Expect(w.host.WaitOnline(short)).To(MatchError(ContainSubstring("it is not registered")))
 			Expect(w.host.UseServer(ctx, w.to)).To(Succeed())
-		}, NodeTimeout(2*time.Minute))
+		}, NodeTimeout(3*time.Minute))
 	})
 }
 
@@ -76,7 +76,7 @@ func recoverySpecs(w *world) {
 
 	It("is unknown under another id (C22)", func(ctx SpecContext) {
 		Expect(w.connect(ctx, rustdesk.Connection{ID: "100000009"}).Error).To(ContainSubstring("ID does not exist"))
-	}, NodeTimeout(time.Minute))
+	}, NodeTimeout(3*time.Minute))
 
 	It("is back within 40 s when the server restarts, in the same row, and goes by the relay if told so (C27, C38, R14, R22)", func(ctx SpecContext) {
 		before, err := w.hbbs.Peers(ctx)
@@ -93,7 +93,7 @@ func recoverySpecs(w *world) {
 		reportSession("relay", s)
 		Eventually(ctx, func() any { return w.since(ctx, began, "relay-closed") }).Within(10 * time.Second).
 			Should(ContainElement(HaveField("Bytes", BeNumerically(">=", 2*mebibyte))))
-	}, NodeTimeout(3*time.Minute))
+	}, NodeTimeout(5*time.Minute))
 
 	It("says so within 30 s when there is no relay, and stays registered (C28)", func(ctx SpecContext) {
 		Expect(w.hbbs.Stop(ctx, rustdesk.Relay)).To(Succeed())
@@ -105,7 +105,7 @@ func recoverySpecs(w *world) {
 		Expect(w.listed(ctx)).To(BeTrue())
 		Expect(w.desk.Exec(ctx, "systemctl", "is-active", "rustdesk")).To(OutputMatching(`^active\n$`))
 		Expect(w.hbbs.Start(ctx, rustdesk.Relay)).To(Succeed())
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 }
 
 // keys are the ids of the server's table.

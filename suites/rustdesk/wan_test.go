@@ -79,7 +79,7 @@ func presetSpecs(w *world) {
 		report("200 ms each way", s)
 		Expect(s.TookMS["total"]).To(BeNumerically("<", 10_000))
 		Expect(s.DelaysMS).To(And(HaveLen(3), HaveEach(BeNumerically(">=", 400)), HaveEach(BeNumerically("<", 1500))))
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 }
 
 func lossSpecs(w *world) {
@@ -107,7 +107,7 @@ func lossSpecs(w *world) {
 		var s *rustdesk.Session
 		Eventually(ctx, session).Within(time.Minute).Should(Receive(&s))
 		Expect(s).To(And(HaveField("Error", ""), HaveField("Held", "to the end")))
-	}, NodeTimeout(2*time.Minute))
+	}, NodeTimeout(3*time.Minute))
 }
 
 // hold opens a session that stays open so long, and returns when it is.
