@@ -30,7 +30,7 @@ var _ = Describe("By ionChannel's own plan: "+product(), Ordered, ContinueOnFail
 			report("step that cannot work", err.Error())
 		},
 		Entry("install-rustdesk: no archive has the package", "Unable to locate package rustdesk", "apt", "install", "-y", "rustdesk", NodeTimeout(3*time.Minute)),
-		Entry("verify-ion-portal: the library ion-portal makes no program", "ion-portal", "/usr/local/bin/ion-portal", "--version", NodeTimeout(3*time.Minute)),
+		Entry("verify-ion-portal: the library ion-portal makes no program", "exit code is 127", "/usr/local/bin/ion-portal", "--version", NodeTimeout(3*time.Minute)),
 		Entry("start-ion-portal: there is no unit", "ion-portal.service not found", "systemctl", "start", "ion-portal", NodeTimeout(3*time.Minute)),
 	)
 

@@ -20,6 +20,7 @@ func sessionFaultSpecs(w *world) {
 	Describe("with a fault, is found out:", Ordered, func() {
 		AfterAll(func(ctx SpecContext) {
 			Expect(w.host.SetFaults(ctx)).To(Succeed())
+			Expect(w.host.UseServer(ctx, w.to)).To(Succeed())
 			w.online(ctx)
 		}, NodeTimeout(3*time.Minute))
 
@@ -51,6 +52,9 @@ func sessionFaultSpecs(w *world) {
 		It("a server that is not there", func(ctx SpecContext) {
 			Expect(w.host.SetFaults(ctx)).To(Succeed())
 			Expect(w.host.SetOption(ctx, "custom-rendezvous-server", "10.21.0.99")).To(Succeed())
+			// The host looks at its options once a second.
+			Eventually(ctx, w.host.Status).WithContext(ctx).Within(30 * time.Second).ProbeEvery(time.Second).
+				Should(HaveField("LatencyUS", BeNumerically("<=", 0)))
 			short, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
 			Expect(w.host.WaitOnline(short)).To(MatchError(ContainSubstring("it is not registered")))
