@@ -35,6 +35,7 @@ type testServer struct {
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 	procs map[int]bool
+	ended bool // whatever is started from now on ends at once
 }
 
 // testKey is a key pair, as a signer and for writing to a file.
@@ -80,6 +81,7 @@ func (s *testServer) hangUp() {
 func (s *testServer) killAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ended = true
 	for pid := range s.procs {
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
 	}
@@ -211,6 +213,9 @@ func (s *testServer) start(ch ssh.Channel, line string, work *sync.WaitGroup) (c
 	}
 	s.mu.Lock()
 	s.procs[cmd.Process.Pid] = true
+	if s.ended {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	s.mu.Unlock()
 	work.Go(func() { _, _ = io.Copy(inWrite, ch); _ = inWrite.Close() })
 	var output sync.WaitGroup
