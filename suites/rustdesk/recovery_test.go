@@ -66,6 +66,8 @@ func sessionFaultSpecs(w *world) {
 func recoverySpecs(w *world) {
 	It("ends its session when it is rebooted, and is back by itself with the same id (C13)", func(ctx SpecContext) {
 		session := w.hold(ctx, 3*time.Minute)
+		// Its login and its first measurement come after the connection.
+		Consistently(session).WithContext(ctx).Within(5 * time.Second).ShouldNot(Receive())
 		Expect(w.desk.Reboot(ctx)).To(Succeed())
 		var s *rustdesk.Session
 		Eventually(ctx, session).Within(time.Minute).Should(Receive(&s))
