@@ -10,7 +10,8 @@ import (
 
 // Cmd is a command for a guest. Exactly one of Argv and Shell is set.
 type Cmd struct {
-	// Argv is the program and its arguments, exactly: no shell sees them.
+	// Argv is the program and its arguments, exactly: no shell expands them. true, false and plain forms of test are done by
+	// the login shell itself, which is faster.
 	Argv []string
 	// Shell is a script for the guest's bash (sh where there is none).
 	Shell string

@@ -27,21 +27,22 @@ func (b *bench) exec(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	ours := milliseconds(func(ctx context.Context) error { return succeed(ctx, client, "true") })
-	by := func(command, how string, aim float64) plainWay {
-		return plainWay{
-			row: row{Name: "exec of true on an open connection, beside " + command, Unit: "ms", Aim: aim, Plain: how},
-			do: milliseconds(func(ctx context.Context) error {
-				return b.plain.command(ctx, "ssh", append(twin.ssh("ssh")[1:], "guest", command)...)
-			}),
+	for _, command := range []struct{ name, how string }{
+		{"true", "ssh by a ControlMaster; the login shell's own true, as with ionlab"},
+		{"/bin/true", "ssh by a ControlMaster; the program, as with ionlab"},
+	} {
+		_, err := b.run(ctx, contest{
+			milliseconds(func(ctx context.Context) error { return succeed(ctx, client, command.name) }),
+			[]plainWay{{
+				row: row{Name: "exec of " + command.name + " on an open connection", Unit: "ms", Aim: 1.05, Plain: command.how},
+				do: milliseconds(func(ctx context.Context) error {
+					return b.plain.command(ctx, "ssh", append(twin.ssh("ssh")[1:], "guest", command.name)...)
+				}),
+			}},
+		}, b.times(40))
+		if err != nil {
+			return err
 		}
-	}
-	_, err = b.run(ctx, contest{ours, []plainWay{
-		by("true", "ssh by a ControlMaster; the login shell's own true", 1.05),
-		by("/bin/true", "ssh by a ControlMaster; the program, as ionlab runs it", 0),
-	}}, b.times(40))
-	if err != nil {
-		return err
 	}
 	return b.plain.command(ctx, "ssh", append(twin.ssh("ssh")[1:], "-O", "exit", "guest")...)
 }

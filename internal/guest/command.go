@@ -10,7 +10,8 @@ import (
 
 // Cmd is a command to run in the guest.
 type Cmd struct {
-	// Argv is the program and its arguments, passed on byte for byte; the program is looked up in PATH.
+	// Argv is the program and its arguments, passed on byte for byte; the program is looked up in PATH. For true, false and
+	// the forms of test that are the same everywhere, the login shell's own serve: they start no program.
 	Argv []string
 	// Shell is a script for /bin/bash -c, or /bin/sh -c where there is no bash. Exactly one of Argv and Shell is set.
 	Shell string

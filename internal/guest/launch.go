@@ -108,7 +108,7 @@ func changeDir(dir string, switched bool) string {
 	return fmt.Sprintf("cd -- %s 2>/dev/null || _il_fail \"chdir:$(LC_ALL=C; export LC_ALL; cd -- %s 2>&1)\"\n", q, q)
 }
 
-// execLine replaces the launcher by the program.
+// execLine replaces the launcher by the program, or has it do what it can itself.
 func execLine(cmd Cmd, owned []string, switched bool) string {
 	argv := quoteAll(cmd.Argv)
 	if cmd.Shell != "" {
@@ -124,7 +124,10 @@ func execLine(cmd Cmd, owned []string, switched bool) string {
 			words = append(words, `/bin/sh -c 'exec "$@"' sh`) // env would take the program's name for a variable.
 		}
 	}
-	if len(words) == 1 && cmd.Shell == "" && strings.HasPrefix(cmd.Argv[0], "-") {
+	switch plain := len(words) == 1 && cmd.Shell == ""; {
+	case plain && shellCan(cmd.Argv):
+		words = []string{"command"} // and no function of that name
+	case plain && strings.HasPrefix(cmd.Argv[0], "-"):
 		words = append(words, "--")
 	}
 	words = append(words, argv)
