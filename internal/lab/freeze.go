@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"ionlab/internal/fabric/nat"
@@ -73,6 +74,9 @@ func (n *Node) calm(ctx context.Context) error {
 		return err
 	}
 	n.setStatus("making a snapshot")
+	if err := n.flush(ctx); err != nil {
+		return err
+	}
 	if n.lag, err = n.measureLag(ctx, l); err != nil {
 		return fmt.Errorf("node %q: %w", n.Name(), err)
 	}
@@ -81,6 +85,23 @@ func (n *Node) calm(ctx context.Context) error {
 	}
 	l.guest.Disconnect()
 	return pause(ctx, settleTime)
+}
+
+// flush has the guest write to its disk what is only in its memory. A guest whose plug is pulled right after a restore
+// would else boot from a disk on which what it had just made is empty, its SSH server's keys among them.
+func (n *Node) flush(ctx context.Context) error {
+	l, err := n.alive()
+	if err != nil {
+		return err
+	}
+	res, err := l.guest.Run(ctx, guest.Cmd{Argv: []string{"sync"}})
+	if err != nil {
+		return err
+	}
+	if res.ExitCode() != 0 {
+		return fmt.Errorf("node %q: sync exited with %d: %s", n.Name(), res.ExitCode(), strings.TrimSpace(res.Stderr()))
+	}
+	return nil
 }
 
 // rehearse runs what wake needs: a guest that has none of it could never be woken, and what it reads from the disk is in

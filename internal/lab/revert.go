@@ -21,7 +21,7 @@ type snapshots struct {
 }
 
 // Snapshot saves the state of all nodes at one instant: memory, processes and disks. Revert returns to it as often as
-// wanted; a later Snapshot replaces it. Every node has to run. Commands over connections into the guests go on, but they
+// wanted; a later Snapshot replaces it. The guests write to their disks first what is only in memory. Every node has to run. Commands over connections into the guests go on, but they
 // are cut off by a Revert. The mappings of routers are part of it; conditions, partitions and the state of links are not.
 // After an error the lab is dead: what could not be saved is lost.
 func (l *Lab) Snapshot(ctx context.Context) error {
@@ -78,6 +78,10 @@ func (l *Lab) snapshot(ctx context.Context) error {
 			return fmt.Errorf("every node has to run: node %q is paused: Resume it first", node.Name())
 		}
 	}
+	began := time.Now()
+	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.flush(ctx) }); err != nil {
+		return err
+	}
 	dir := l.stateDir("snapshots")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make a folder: %w", err)
@@ -85,7 +89,6 @@ func (l *Lab) snapshot(ctx context.Context) error {
 	if err := l.giveToQEMU(dir); err != nil {
 		return err
 	}
-	began := time.Now()
 	old := l.snapshots.last
 	l.snapshots.taken++
 	next := &checkpoint{nodes: map[string]savedNode{}, mappings: map[string][]nat.Mapping{}}

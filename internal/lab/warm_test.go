@@ -275,6 +275,19 @@ func TestAGuestThatCouldNotBeWokenIsNotSaved(t *testing.T) {
 	g.Expect(run(t, b.node("bob"), "echo", "works")).To(Equal("works\n"))
 }
 
+func TestAGuestWhoseDiskLacksWhatItWroteIsNotSaved(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	dirs, host := testDirs(t), newFakeHost(t)
+	host.plan("bob").set(func(now *behaviour) { now.answers = []answer{{match: "exec sync", code: 1}} })
+	b := warmBench(t, dirs, host, two, nil)
+	b.up()
+	g.Expect(b.told()).To(ContainElement(HavePrefix(`: no snapshot node "bob": sync exited with 1`)))
+	g.Expect(snapshotsIn(t, dirs)).To(BeEmpty())
+	g.Expect(b.Snapshot(within(t))).To(MatchError(ContainSubstring(`node "bob": sync exited with 1`)))
+	g.Expect(run(t, b.node("bob"), "echo", "works")).To(Equal("works\n"), "nothing was lost by it")
+}
+
 func TestTwoOwnersMakeOneSnapshot(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
