@@ -63,7 +63,8 @@ type Host interface {
 // its reason.
 type Limits struct {
 	Boot     time.Duration // from power on to the first answer of sshd
-	Login    time.Duration // from there to the first login
+	Sshd     time.Duration // from the console's word that sshd failed to an answer of one that was started again
+	Login    time.Duration // from the first answer to the first login
 	Init     time.Duration // cloud-init, with the packages it installs
 	Units    time.Duration // systemd's start-up
 	Evidence time.Duration // what is asked of one guest for evidence
@@ -77,6 +78,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	set(&l.Boot, 15*time.Minute)
+	set(&l.Sshd, 30*time.Second)
 	set(&l.Login, 2*time.Minute)
 	set(&l.Init, 20*time.Minute)
 	set(&l.Units, 4*time.Minute)

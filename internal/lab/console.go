@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 )
 
 // consoleTail is how much of a serial console is kept at hand for messages; the whole is in its file.
@@ -23,6 +24,14 @@ type console struct {
 	grew   chan struct{} // closed and renewed when something was printed
 	alarm  func(string)
 	silent bool // nothing was printed since the last reset
+
+	sshFailure sighting
+}
+
+// sighting is a line that the console printed, and when.
+type sighting struct {
+	line string // empty: there was none
+	at   time.Time
 }
 
 func newConsole(path string, sink io.Writer, alarm func(string)) *console {
@@ -74,6 +83,7 @@ func (c *console) scan(p []byte) {
 	for _, b := range p {
 		if b == '\n' || b == '\r' {
 			c.check(wholeLine)
+			c.noteSSH()
 			c.line = c.line[:0]
 			continue
 		}
@@ -96,6 +106,21 @@ func (c *console) check(have extent) {
 	if why := verdict(plain(c.line), have); why != "" && c.alarm != nil {
 		c.alarm(why)
 	}
+}
+
+// noteSSH remembers that systemd said that the SSH server failed. It may start it again, so that nothing is lost yet.
+func (c *console) noteSSH() {
+	line := plain(c.line)
+	if _, what, found := strings.Cut(line, "Failed to start "); found && strings.HasPrefix(what, "ssh") {
+		c.sshFailure = sighting{strings.TrimSpace(line), time.Now()}
+	}
+}
+
+// failedSSH is the last word that the SSH server failed.
+func (c *console) failedSSH() sighting {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sshFailure
 }
 
 const nothingToBoot = "its firmware found nothing to boot (wrong firmware for this image? BIOS and UEFI differ)"
@@ -132,7 +157,7 @@ func verdict(line string, have extent) string {
 func (c *console) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tail, c.line, c.silent = nil, c.line[:0], true
+	c.tail, c.line, c.silent, c.sshFailure = nil, c.line[:0], true, sighting{}
 }
 
 // last returns the last n lines, without terminal control.

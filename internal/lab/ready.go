@@ -124,6 +124,9 @@ func (n *Node) awaitSSH(ctx context.Context, l *life) error {
 		if errors.As(err, &stage) && stage.Stage == "auth" {
 			return nil
 		}
+		if failed := n.console.failedSSH(); err != nil && failed.line != "" && time.Since(failed.at) > n.lab.limits.Sshd {
+			return poll.Stop(fmt.Errorf("its SSH server failed to start, and nothing answers %s later: %s: %w", n.lab.limits.Sshd, failed.line, err))
+		}
 		return err
 	})
 }

@@ -152,6 +152,23 @@ func TestStageThatTakesTooLongNamesItsLastCause(t *testing.T) {
 	}
 }
 
+func TestAnSSHServerThatFailedForGoodEndsTheWait(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, func(c *Config) { c.Limits.Boot, c.Limits.Sshd = 10*time.Minute, 100*time.Millisecond })
+	b.host.plan("alice").set(func(now *behaviour) { now.noSSH = true })
+	done := make(chan error, 1)
+	go func() { done <- b.Start(within(t)) }()
+	g.Eventually(status(b.node("alice"))).WithTimeout(patience).Should(Equal("waiting for sshd"))
+	g.Consistently(done, 300*time.Millisecond).ShouldNot(Receive(), "nothing says that it failed")
+	b.host.machine(t, "alice").emit("[\x1b[0;1;31mFAILED\x1b[0m] Failed to start \x1b[0;1;39mssh.servic\u2026\x1b[0m - OpenBSD Secure Shell server.\r\n")
+	var err error
+	g.Eventually(done).WithTimeout(patience).Should(Receive(&err))
+	g.Expect(err).To(MatchError(And(
+		HavePrefix(`node "alice": stage "sshd": its SSH server failed to start, and nothing answers 100ms later: [FAILED] Failed to start ssh.servic`),
+		ContainSubstring("connection refused"))))
+}
+
 func TestSilentConsoleIsNoFailure(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
