@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,11 +37,41 @@ func TestWhatTheShellDoesItselfIsWhatTheProgramDoes(t *testing.T) {
 	})
 }
 
+func TestWhatTheShellDoesItselfStartsInItsFolderOrSaysWhyNot(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, c *Client, home string) {
+		g := NewWithT(t)
+		g.Expect(os.Mkdir(filepath.Join(home, "sub"), 0o755)).To(Succeed())
+		g.Expect(os.WriteFile(filepath.Join(home, "sub", "file"), nil, 0o600)).To(Succeed())
+		res, err := c.Run(soon(t), Cmd{Argv: []string{"test", "-f", "file"}, Dir: filepath.Join(home, "sub")})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(res.ExitCode()).To(BeZero())
+		_, err = c.Run(soon(t), Cmd{Argv: []string{"test", "-f", "file"}, Dir: filepath.Join(home, "none")})
+		var launch *LaunchError
+		g.Expect(errors.As(err, &launch)).To(BeTrue(), "%v", err)
+		g.Expect(launch.Stage).To(Equal("chdir"))
+		p, err := c.Start(soon(t), Cmd{Argv: []string{"true"}})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(p.PID()).To(MatchRegexp(`^\d+$`), "who starts it may want to know")
+	})
+}
+
 func TestTheShellIsNotAskedForWhatShellsDoDifferently(t *testing.T) {
 	t.Parallel()
 	for _, argv := range [][]string{
-		{"true", "--version"}, {"/bin/true"}, {"test"}, {"test", "word"}, {"test", "-e", "a", "-a", "-e", "b"}, {"test", "-v", "HOME"},
-		{"test", "-o", "posix"}, {"test", "a", "<", "b"}, {"test", "1", "-eq", "01"}, {"test", "-", "a"}, {"test", "-ef", "a"}, {"[", "-e", "a", "]"}, {"echo", "-n"},
+		{"true", "--version"},
+		{"/bin/true"},
+		{"test"},
+		{"test", "word"},
+		{"test", "-e", "a", "-a", "-e", "b"},
+		{"test", "-v", "HOME"},
+		{"test", "-o", "posix"},
+		{"test", "a", "<", "b"},
+		{"test", "1", "-eq", "01"},
+		{"test", "-", "a"},
+		{"test", "-ef", "a"},
+		{"[", "-e", "a", "]"},
+		{"echo", "-n"},
 	} {
 		NewWithT(t).Expect(shellCan(argv)).To(BeFalse(), "%q", argv)
 	}

@@ -37,6 +37,7 @@ type Cmd struct {
 	MaxOutput int64
 
 	dropStdout bool // the Result need not keep the standard output
+	awaited    bool // only its end matters: nobody asks for its process id
 }
 
 // defaultMaxOutput bounds what a Result keeps of each stream.

@@ -16,6 +16,7 @@ type launch struct {
 	mark  string // what precedes the launcher's message on stderr
 	line  string // the command line for sshd
 	input string // what the launcher reads from stdin before the program does
+	own   bool   // the login shell does it itself: it announces nothing, its exit status says that it came so far
 }
 
 // prelude gives the launcher its way to talk: one message on stderr, behind a mark that no program can know. The
@@ -34,7 +35,7 @@ func (c *Client) plan(cmd Cmd, nodeEnv map[string]string) (*launch, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &launch{mark: "\x00ionlab " + id + " "}
+	l := &launch{mark: "\x00ionlab " + id + " ", own: c.shellDoes(cmd, nodeEnv)}
 	wrap := func(s string) string { return s }
 	if c.needsSudo(cmd) {
 		wrap = func(s string) string { return "exec sudo -n -- /bin/sh -c " + quote(s) + ` ionlab "$$"` }
@@ -89,6 +90,10 @@ func (c *Client) script(cmd Cmd, nodeEnv map[string]string, id string) (string, 
 		b.WriteString("export " + e + "\n")
 	}
 	b.WriteString(changeDir(cmd.Dir, switched))
+	if c.shellDoes(cmd, nodeEnv) {
+		b.WriteString(ownLine(cmd.Argv))
+		return b.String(), nil
+	}
 	fmt.Fprintf(&b, announceStart, id)
 	b.WriteString(execLine(cmd, owned, switched))
 	return b.String(), nil
@@ -108,7 +113,7 @@ func changeDir(dir string, switched bool) string {
 	return fmt.Sprintf("cd -- %s 2>/dev/null || _il_fail \"chdir:$(LC_ALL=C; export LC_ALL; cd -- %s 2>&1)\"\n", q, q)
 }
 
-// execLine replaces the launcher by the program, or has it do what it can itself.
+// execLine replaces the launcher by the program.
 func execLine(cmd Cmd, owned []string, switched bool) string {
 	argv := quoteAll(cmd.Argv)
 	if cmd.Shell != "" {
@@ -124,10 +129,7 @@ func execLine(cmd Cmd, owned []string, switched bool) string {
 			words = append(words, `/bin/sh -c 'exec "$@"' sh`) // env would take the program's name for a variable.
 		}
 	}
-	switch plain := len(words) == 1 && cmd.Shell == ""; {
-	case plain && shellCan(cmd.Argv):
-		words = []string{"command"} // and no function of that name
-	case plain && strings.HasPrefix(cmd.Argv[0], "-"):
+	if len(words) == 1 && cmd.Shell == "" && strings.HasPrefix(cmd.Argv[0], "-") {
 		words = append(words, "--")
 	}
 	words = append(words, argv)

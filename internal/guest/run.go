@@ -32,6 +32,7 @@ func (c *Client) run(ctx context.Context, cmd Cmd) (*Result, error) {
 
 // runWith runs a command inside an operation, with that environment.
 func (c *Client) runWith(ctx context.Context, cmd Cmd, nodeEnv map[string]string) (*Result, error) {
+	cmd.awaited = true
 	p, err := c.launchOn(ctx, cmd, nodeEnv, c.cfg.MaxConnections)
 	if err != nil {
 		return nil, err

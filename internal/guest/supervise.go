@@ -62,6 +62,9 @@ func (p *Process) ended(ctx context.Context, e exit) {
 		p.fail(err, nil)
 		return
 	}
+	if p.launch.own {
+		e.code -= ownBase
+	}
 	p.finish(e, duration)
 }
 
@@ -70,6 +73,9 @@ func (p *Process) whyNoResult(e exit) error {
 	select {
 	case <-p.announced:
 	default:
+		if p.launch.own && e.code >= ownBase && e.signal == "" {
+			return nil
+		}
 		detail := fmt.Sprintf("the login shell ended with code %d before the program started", e.code)
 		select {
 		case <-p.eof:
