@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,7 +106,7 @@ var _ = Describe("Damage", Serial, Label("vm", "damage"), func() {
 	)
 
 	DescribeTable("of an image's file has it made again", Label("faults"), func(ctx SpecContext, name string, harm func([]byte) []byte) {
-		object := only(filepath.Join(in.Cache, "images", "objects", imageOf(in, "recipe")))
+		object := filepath.Join(in.Cache, "images", "objects", imageOf(in, "recipe"))
 		room.Damage(filepath.Join(object, name), harm)
 		Expect(works(ctx).Beginning()).To(HavePrefix("cold start: "), "it is another image")
 		Expect(object).NotTo(BeADirectory())
@@ -159,20 +160,24 @@ func inTmpfs(ctx SpecContext, in room.Room, dir, size string, program []string, 
 	return session
 }
 
-func only(glob string) string {
-	GinkgoHelper()
-	found, err := filepath.Glob(glob)
-	Expect(err).NotTo(HaveOccurred())
-	Expect(found).To(HaveLen(1), glob)
-	return found[0]
-}
-
-// imageOf is the object to which the reference of a kind leads.
+// imageOf is the object to which the newest reference of a kind leads: the cache may have images of older recipes.
 func imageOf(in room.Room, kind string) string {
 	GinkgoHelper()
-	text, err := os.ReadFile(only(filepath.Join(in.Cache, "images", "refs", kind+"-*.json")))
+	paths, err := filepath.Glob(filepath.Join(in.Cache, "images", "refs", kind+"-*.json"))
 	Expect(err).NotTo(HaveOccurred())
-	_, rest, found := strings.Cut(string(text), `"object": "`)
-	Expect(found).To(BeTrue(), string(text))
-	return rest[:40]
+	var newest struct {
+		Object  string
+		Created time.Time
+	}
+	for _, path := range paths {
+		next := newest
+		text, err := os.ReadFile(path)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(json.Unmarshal(text, &next)).To(Succeed(), "%s: %s", path, text)
+		if next.Created.After(newest.Created) {
+			newest = next
+		}
+	}
+	Expect(newest.Object).To(HaveLen(40), "of %q", paths)
+	return newest.Object
 }
