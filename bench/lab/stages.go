@@ -7,7 +7,7 @@ import (
 	"ionlab/internal/lab"
 )
 
-// stages are what the parts of a warm start took, each on the node where it took longest.
+// stages are what the parts of a warm start took on the node that was up last.
 type stages struct {
 	names []string
 	took  map[string]*sample
@@ -15,23 +15,24 @@ type stages struct {
 
 // add takes a lab that was up after some time; its first command took another.
 func (s *stages) add(l *lab.Lab, up, command time.Duration) {
-	longest := map[string]time.Duration{}
-	var order []string
+	var last []lab.StageTime
 	for _, node := range l.Nodes() {
-		for _, stage := range node.Stages() {
-			if _, ok := longest[stage.Stage]; !ok {
-				order = append(order, stage.Stage)
-			}
-			longest[stage.Stage] = max(longest[stage.Stage], stage.Took)
+		if stages := node.Stages(); total(stages) > total(last) {
+			last = stages
 		}
 	}
-	rest := up
-	for _, name := range order {
-		s.note(name, longest[name])
-		rest -= longest[name]
+	for _, stage := range last {
+		s.note(stage.Stage, stage.Took)
 	}
 	s.note("first command", command)
-	s.note("the rest: libvirtd, networks, digests", rest)
+	s.note("the rest: libvirtd, networks, digests", up-total(last))
+}
+
+func total(stages []lab.StageTime) (sum time.Duration) {
+	for _, stage := range stages {
+		sum += stage.Took
+	}
+	return sum
 }
 
 func (s *stages) note(name string, took time.Duration) {
