@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// directLeast is the size from which an upload is worth a TCP connection of its own.
-	directLeast = 4 << 20
+	// directLeast is the size from which an upload is worth a TCP connection of its own: under emulation SSH needs a tenth of a
+	// second for it, the connection less than half of that.
+	directLeast = 1 << 20
 	// directToken is how long the first line of such a connection may take.
 	directToken = 10 * time.Second
 	// directProbe bounds the one try that finds out whether such connections work.
