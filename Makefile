@@ -6,6 +6,7 @@
 #   LABELS=...        Ginkgo label filter; left out are specs labelled large (ten machines), exhaustive (all cases of a matrix),
 #                     faults (make faults) and soak (make soak)
 #   RUSTDESK_DEB=...  RustDesk's package for suites/rustdesk; a stand-in when unset
+#   RUSTDESK_SERVER_DEB=HBBS:HBBR  its server's packages, or one with both; a stand-in when unset
 #   SUITES=./suites/  which suites (make suites SUITES=./suites/lab/)
 #   BENCH_FLAGS=...   of the benchmark of labs (BENCH_FLAGS='-parts warm -nodes 1,4 -rounds 5')
 #   GINKGO_FLAGS=...  added to Ginkgo's command line (GINKGO_FLAGS='-v --focus=reboot')
@@ -63,7 +64,7 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@mkdir -p $(OUT)
 	@rm -rf $(OUT)/suites.xml $(OUT)/suites.json $(OUT)/artifacts
-	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))"
+	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))$(if $(RUSTDESK_SERVER_DEB),, (its server: a stand-in))"
 	@status=0; color=; [ -t 1 ] || color=--no-color; \
 	LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts} \
 	go tool ginkgo run -r --procs=$(PROCS) --randomize-all --keep-going --fail-on-pending \

@@ -17,7 +17,7 @@ import (
 // clonesServer is where rustdesk-clones.yaml has the server.
 const clonesServer = "10.22.0.50"
 
-var _ = Describe("Two machines of one image: "+product(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
+var _ = Describe("Two machines of one image: "+product().String(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
 	var (
 		nodes  [2]*labtest.Node
 		hosts  [2]*rustdesk.Host

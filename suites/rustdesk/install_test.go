@@ -22,7 +22,7 @@ type desktop struct {
 	id   string
 }
 
-var _ = Describe("Installed on a machine: "+product(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
+var _ = Describe("Installed on a machine: "+product().String(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
 	d := &desktop{}
 
 	BeforeAll(func(ctx SpecContext) {

@@ -10,7 +10,7 @@ import (
 )
 
 // Steps of ionChannel's plan in its own words: the names, the commands, the exit codes, the time limits.
-var _ = Describe("By ionChannel's own plan: "+product(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
+var _ = Describe("By ionChannel's own plan: "+product().String(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
 	var lab *labtest.Lab
 
 	BeforeAll(func(ctx SpecContext) {

@@ -1,8 +1,9 @@
-// Package rustdesk_test tests RustDesk in virtual machines, without a person at a console: what RUSTDESK_DEB names, or a
-// stand-in, which every container and report line then says.
+// Package rustdesk_test tests RustDesk in virtual machines, without a person at a console: what RUSTDESK_DEB and
+// RUSTDESK_SERVER_DEB name, or stand-ins. Every container and report line says which.
 package rustdesk_test
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"testing"
@@ -27,7 +28,7 @@ var (
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	dir, err := os.MkdirTemp("", "rustdesk-kit-")
 	Expect(err).NotTo(HaveOccurred())
-	built, err := rustdesk.Build(ctx, dir, os.Getenv("RUSTDESK_DEB"))
+	built, err := rustdesk.Build(ctx, dir, packages())
 	Expect(err).NotTo(HaveOccurred())
 	data, err := json.Marshal(built)
 	Expect(err).NotTo(HaveOccurred())
@@ -44,14 +45,25 @@ var _ = SynchronizedAfterSuite(func() {}, func() {
 	}
 })
 
-// standIn tells, before any spec runs, whether the product is a stand-in.
-func standIn() bool { return os.Getenv("RUSTDESK_DEB") == "" }
+// packages are the product's that this run was given.
+func packages() rustdesk.Packages {
+	return rustdesk.Packages{Client: os.Getenv("RUSTDESK_DEB"), Server: os.Getenv("RUSTDESK_SERVER_DEB")}
+}
 
-// product names what is under test, in the names of containers.
-func product() string { return (&rustdesk.Kit{StandIn: standIn()}).Product() }
+// product tells, before any spec runs, what is under test. Wrong packages end the run later, in SynchronizedBeforeSuite.
+func product() rustdesk.Product {
+	found, err := packages().Check(context.Background())
+	if err != nil {
+		return rustdesk.Product{Client: rustdesk.Origin{Version: "unknown"}, Server: rustdesk.Origin{Version: "unknown"}}
+	}
+	return found
+}
+
+// standIn tells, before any spec runs, whether the host is a stand-in.
+func standIn() bool { return product().Client.StandIn }
 
 // report adds a report entry that names the product.
 func report(name string, value any) {
 	GinkgoHelper()
-	AddReportEntry(name+" ["+product()+"]", value)
+	AddReportEntry(name+" ["+kit.Product.String()+"]", value)
 }

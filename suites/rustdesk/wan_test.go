@@ -20,7 +20,7 @@ const wanServer = "203.0.113.50"
 const exhaustive = "exhaustive"
 
 // The lines that hardly carry anything take minutes, and so do the cuts. The bounds are computed from the lines.
-var _ = Describe("Over lines of all kinds: "+product(), Ordered, ContinueOnFailure, Label("vm", "rustdesk", exhaustive), func() {
+var _ = Describe("Over lines of all kinds: "+product().String(), Ordered, ContinueOnFailure, Label("vm", "rustdesk", exhaustive), func() {
 	w := &world{}
 
 	BeforeAll(func(ctx SpecContext) {
