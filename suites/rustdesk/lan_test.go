@@ -30,8 +30,10 @@ var _ = Describe("On one LAN: "+product().String(), Ordered, ContinueOnFailure, 
 		Expect(err).NotTo(HaveOccurred())
 	}, NodeTimeout(30*time.Minute))
 
-	registrationSpecs(w)
 	sessionSpecs(w)
+	repetitionSpecs(w)
+	registrationSpecs(w) // here it has happened by now
+	lineSpecs(w)
 	securitySpecs(w)
 	if standIn() {
 		sessionFaultSpecs(w)
