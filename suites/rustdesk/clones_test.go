@@ -17,108 +17,132 @@ import (
 // clonesServer is where rustdesk-clones.yaml has the server.
 const clonesServer = "10.22.0.50"
 
+// clones are two machines of one image, and a server.
+type clones struct {
+	nodes  [2]*labtest.Node
+	hosts  [2]*rustdesk.Host
+	server *labtest.Node
+	hbbs   *rustdesk.Server
+}
+
 var _ = Describe("Two machines of one image: "+product().String(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
-	var (
-		nodes  [2]*labtest.Node
-		hosts  [2]*rustdesk.Host
-		server *labtest.Node
-		hbbs   *rustdesk.Server
-	)
+	c := &clones{}
 
 	BeforeAll(func(ctx SpecContext) {
 		lab := startLab(ctx, "rustdesk-clones")
-		nodes, server = [2]*labtest.Node{lab.Node("twin-1"), lab.Node("twin-2")}, lab.Node("server")
+		c.nodes, c.server = [2]*labtest.Node{lab.Node("twin-1"), lab.Node("twin-2")}, lab.Node("server")
 		Expect(together(
-			func() (err error) { hosts[0], err = kit.Install(ctx, nodes[0]); return err },
-			func() (err error) { hosts[1], err = kit.Install(ctx, nodes[1]); return err },
-			func() (err error) { hbbs, err = kit.StartServer(ctx, server, rustdesk.ServerOptions{}); return err },
+			func() (err error) { c.hosts[0], err = kit.Install(ctx, c.nodes[0]); return err },
+			func() (err error) { c.hosts[1], err = kit.Install(ctx, c.nodes[1]); return err },
+			func() (err error) { c.hbbs, err = kit.StartServer(ctx, c.server, rustdesk.ServerOptions{}); return err },
 		)).To(Succeed())
 		Expect(together(
-			func() error { return hosts[0].WaitServer(ctx) },
-			func() error { return hosts[1].WaitServer(ctx) },
+			func() error { return c.hosts[0].WaitServer(ctx) },
+			func() error { return c.hosts[1].WaitServer(ctx) },
 		)).To(Succeed())
 	}, NodeTimeout(30*time.Minute))
 
 	It("have ids of their own (C11, R06)", func(ctx SpecContext) {
-		one, err := hosts[0].ID(ctx)
+		one, err := c.hosts[0].ID(ctx)
 		Expect(err).NotTo(HaveOccurred())
-		two, err := hosts[1].ID(ctx)
+		two, err := c.hosts[1].ID(ctx)
 		Expect(err).NotTo(HaveOccurred())
 		report("ids", one+" "+two)
 		Expect(one).NotTo(Equal(two))
-		Expect(output(ctx, nodes[0], "cat", "/etc/machine-id")).NotTo(Equal(output(ctx, nodes[1], "cat", "/etc/machine-id")))
+		Expect(output(ctx, c.nodes[0], "cat", "/etc/machine-id")).NotTo(Equal(output(ctx, c.nodes[1], "cat", "/etc/machine-id")))
 	}, NodeTimeout(3*time.Minute))
 
-	It("get another id when the server refuses one that is too short, as of the MAC 52:54:00:00:00:01 (C12)", func(ctx SpecContext) {
-		Expect(hosts[1].Stop(ctx)).To(Succeed())
-		renameMAC(ctx, nodes[1], "52:54:00:00:00:01")
-		Expect(nodes[1].Shell(ctx, "rm -rf /root/.config/rustdesk /home/desk/.config/rustdesk")).To(ExitWith(0))
-		Expect(hosts[1].Restart(ctx)).To(Succeed())
-		Expect(hosts[1].IDs(ctx)).To(And(HaveLen(3), HaveEach("1")))
-		Expect(hosts[1].UseServer(ctx, hbbs.Settings(clonesServer))).To(Succeed())
-		waitOnline(ctx, hosts[1])
-		id, err := hosts[1].ID(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		report("id after the refusal", id)
-		Expect(id).To(MatchRegexp(`^1\d{9}$`))
-		events, err := hbbs.Events(ctx, "RegisterPk")
-		Expect(err).NotTo(HaveOccurred())
-		Expect(events).To(ContainElement(And(HaveField("ID", "1"), HaveField("Result", "UUID_MISMATCH"))))
-		Expect(events).To(ContainElement(And(HaveField("ID", id), HaveField("Result", "OK"))))
-		Expect(hosts[1].Restart(ctx)).To(Succeed())
-		Expect(hosts[1].ID(ctx)).To(Equal(id), "it stays")
-	}, NodeTimeout(4*time.Minute))
-
-	It("follow their server to another address within 90 s, and register every 15 s otherwise (C20, C39)", func(ctx SpecContext) {
-		// The old server is on the second machine, the new one on the server.
-		old, err := kit.StartServer(ctx, nodes[1], rustdesk.ServerOptions{})
-		Expect(err).NotTo(HaveOccurred())
-		before := nodes[1].Addr("lan").String()
-		Expect(nodes[0].Shell(ctx, "echo '"+before+" id-server.test' >>/etc/hosts")).To(ExitWith(0))
-		Expect(hosts[0].UseServer(ctx, old.Settings("id-server.test"))).To(Succeed())
-		waitOnline(ctx, hosts[0])
-		id, err := hosts[0].ID(ctx)
-		Expect(err).NotTo(HaveOccurred())
-
-		quiet, err := hosts[1].ID(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		began := clock(ctx, server)
-		Expect(errors.Join(old.Stop(ctx, rustdesk.IDServer), old.Stop(ctx, rustdesk.Relay))).To(Succeed())
-		Expect(nodes[0].Exec(ctx, "sed", "-i", "s/^"+before+" /"+clonesServer+" /", "/etc/hosts")).To(ExitWith(0))
-		var again time.Time
-		Eventually(ctx, func(g Gomega) {
-			all, err := hbbs.Events(ctx, "RegisterPeer")
-			g.Expect(err).NotTo(HaveOccurred())
-			again = time.Time{}
-			for _, e := range all {
-				if e.ID == id && e.Time.After(began) && again.IsZero() {
-					again = e.Time
-				}
-			}
-			g.Expect(again).NotTo(BeZero())
-		}).Within(100 * time.Second).ProbeEvery(2 * time.Second).Should(Succeed())
-		report("found at its new address", again.Sub(began).Round(time.Second).String()+" after the move")
-		Expect(again.Sub(began)).To(BeNumerically("<", 90*time.Second))
-		Expect(hosts[0].ID(ctx)).To(Equal(id))
-
-		var gaps []string
-		all, err := hbbs.Events(ctx, "RegisterPeer")
-		Expect(err).NotTo(HaveOccurred())
-		last := time.Time{}
-		for _, e := range all {
-			if e.ID != quiet || e.Time.Before(began) {
-				continue
-			}
-			if !last.IsZero() {
-				gaps = append(gaps, e.Time.Sub(last).Round(100*time.Millisecond).String())
-				Expect(e.Time.Sub(last)).To(BeNumerically("~", 15*time.Second, 2*time.Second))
-			}
-			last = e.Time
-		}
-		report("between registrations", strings.Join(gaps, ", "))
-		Expect(len(gaps)).To(BeNumerically(">=", 2))
-	}, NodeTimeout(4*time.Minute))
+	moveSpecs(c)
 })
+
+// moveSpecs has the first machine lose its server, and goes on with the second until the first has found it again.
+func moveSpecs(c *clones) {
+	Describe("one of which has lost its server:", Ordered, func() {
+		var moved, rested time.Time
+		var id string
+
+		BeforeAll(func(ctx SpecContext) {
+			// The old server is on the second machine, the new one on the server.
+			old, err := kit.StartServer(ctx, c.nodes[1], rustdesk.ServerOptions{})
+			Expect(err).NotTo(HaveOccurred())
+			before := c.nodes[1].Addr("lan").String()
+			Expect(c.nodes[0].Shell(ctx, "echo '"+before+" id-server.test' >>/etc/hosts")).To(ExitWith(0))
+			Expect(c.hosts[0].UseServer(ctx, old.Settings("id-server.test"))).To(Succeed())
+			waitOnline(ctx, c.hosts[0])
+			id, err = c.hosts[0].ID(ctx)
+			Expect(err).NotTo(HaveOccurred())
+			moved = clock(ctx, c.server)
+			Expect(errors.Join(old.Stop(ctx, rustdesk.IDServer), old.Stop(ctx, rustdesk.Relay))).To(Succeed())
+			Expect(c.nodes[0].Exec(ctx, "sed", "-i", "s/^"+before+" /"+clonesServer+" /", "/etc/hosts")).To(ExitWith(0))
+		}, NodeTimeout(4*time.Minute))
+
+		It("get another id when the server refuses one that is too short, as of the MAC 52:54:00:00:00:01 (C12)", func(ctx SpecContext) {
+			c.refused(ctx)
+			rested = clock(ctx, c.server)
+		}, NodeTimeout(4*time.Minute))
+
+		It("follow their server to another address within 90 s (C39)", func(ctx SpecContext) {
+			found := c.registrations(ctx, id, moved, 1, 100*time.Second)[0].Sub(moved)
+			report("found at its new address", found.Round(time.Second).String()+" after the move")
+			Expect(found).To(BeNumerically("<", 90*time.Second))
+			Expect(c.hosts[0].ID(ctx)).To(Equal(id))
+		}, NodeTimeout(4*time.Minute))
+
+		It("register every 15 s (C20)", func(ctx SpecContext) {
+			Expect(c.hosts[1].UseServer(ctx, c.hbbs.Settings(clonesServer))).To(Succeed())
+			quiet, err := c.hosts[1].ID(ctx)
+			Expect(err).NotTo(HaveOccurred())
+			var gaps []string
+			heard := c.registrations(ctx, quiet, rested, 3, time.Minute)
+			for i, at := range heard[1:] {
+				gap := at.Sub(heard[i])
+				gaps = append(gaps, gap.Round(100*time.Millisecond).String())
+				Expect(gap).To(BeNumerically("~", 15*time.Second, 2*time.Second))
+			}
+			report("between registrations", strings.Join(gaps, ", "))
+		}, NodeTimeout(3*time.Minute))
+	})
+}
+
+// refused gives the second machine a MAC address whose id is too short for the server.
+func (c *clones) refused(ctx context.Context) {
+	GinkgoHelper()
+	host, node := c.hosts[1], c.nodes[1]
+	Expect(host.Stop(ctx)).To(Succeed())
+	renameMAC(ctx, node, "52:54:00:00:00:01")
+	Expect(node.Shell(ctx, "rm -rf /root/.config/rustdesk /home/desk/.config/rustdesk")).To(ExitWith(0))
+	Expect(host.Restart(ctx)).To(Succeed())
+	Expect(host.IDs(ctx)).To(And(HaveLen(3), HaveEach("1")))
+	Expect(host.UseServer(ctx, c.hbbs.Settings(clonesServer))).To(Succeed())
+	waitOnline(ctx, host)
+	id, err := host.ID(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	report("id after the refusal", id)
+	Expect(id).To(MatchRegexp(`^1\d{9}$`))
+	events, err := c.hbbs.Events(ctx, "RegisterPk")
+	Expect(err).NotTo(HaveOccurred())
+	Expect(events).To(ContainElement(And(HaveField("ID", "1"), HaveField("Result", "UUID_MISMATCH"))))
+	Expect(events).To(ContainElement(And(HaveField("ID", id), HaveField("Result", "OK"))))
+	Expect(host.Restart(ctx)).To(Succeed())
+	Expect(host.ID(ctx)).To(Equal(id), "it stays")
+}
+
+// registrations waits until a host has registered so often after a time, and tells when it did.
+func (c *clones) registrations(ctx context.Context, id string, after time.Time, count int, within time.Duration) (heard []time.Time) {
+	GinkgoHelper()
+	Eventually(ctx, func(g Gomega) {
+		all, err := c.hbbs.Events(ctx, "RegisterPeer")
+		g.Expect(err).NotTo(HaveOccurred())
+		heard = nil
+		for _, e := range all {
+			if e.ID == id && e.Time.After(after) {
+				heard = append(heard, e.Time)
+			}
+		}
+		g.Expect(len(heard)).To(BeNumerically(">=", count))
+	}).Within(within).ProbeEvery(time.Second).Should(Succeed())
+	return heard
+}
 
 func waitOnline(ctx context.Context, h *rustdesk.Host) {
 	GinkgoHelper()

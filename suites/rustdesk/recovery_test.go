@@ -18,33 +18,36 @@ func sessionFaultSpecs(w *world) {
 	Describe("with a fault, is found out:", Ordered, func() {
 		AfterAll(func(ctx SpecContext) {
 			Expect(w.host.SetFaults(ctx)).To(Succeed())
-			Expect(w.host.UseServer(ctx, w.to)).To(Succeed())
+			Expect(w.host.SetOption(ctx, "custom-rendezvous-server", w.to.Server)).To(Succeed())
 			w.online(ctx)
 		}, NodeTimeout(3*time.Minute))
 
-		faulty := func(ctx SpecContext, f standin.Fault) {
-			GinkgoHelper()
-			Expect(w.host.SetFaults(ctx, f)).To(Succeed())
-			w.online(ctx)
+		faulty := func(faults ...standin.Fault) func(SpecContext) {
+			return func(ctx SpecContext) {
+				Expect(w.host.SetFaults(ctx, faults...)).To(Succeed())
+				w.online(ctx)
+			}
 		}
 
-		It("another id on the LAN", func(ctx SpecContext) {
-			faulty(ctx, standin.FaultWrongPong)
-			Expect(w.probe.Discover(ctx, w.desk.Addr("lan").String())).NotTo(HaveField("ID", w.id))
-		}, NodeTimeout(3*time.Minute))
+		Describe("in an answer and in a forward:", Ordered, func() {
+			BeforeAll(faulty(standin.FaultWrongPong, standin.FaultBadForward), NodeTimeout(3*time.Minute))
+
+			It("another id on the LAN", func(ctx SpecContext) {
+				Expect(w.probe.Discover(ctx, w.desk.Addr("lan").String())).NotTo(HaveField("ID", w.id))
+			}, NodeTimeout(3*time.Minute))
+
+			It("a byte that a port forward changes", func(ctx SpecContext) {
+				Expect(w.connect(ctx, rustdesk.Connection{Forward: w.echo, Bytes: 1000}).Echo).To(HaveField("Exact", false))
+			}, NodeTimeout(3*time.Minute))
+		})
 
 		It("a SignedId of another key (C32)", func(ctx SpecContext) {
-			faulty(ctx, standin.FaultForgedKey)
+			faulty(standin.FaultForgedKey)(ctx)
 			s := w.connect(ctx, rustdesk.Connection{List: "/"})
 			Expect(s.Error).NotTo(BeEmpty())
 			Expect(s.Files).To(BeEmpty())
 			report("what the probe says of a forged SignedId", s.Error)
 			Expect(s.Error).To(ContainSubstring("the signature is not by the expected key"))
-		}, NodeTimeout(3*time.Minute))
-
-		It("a byte that a port forward changes", func(ctx SpecContext) {
-			faulty(ctx, standin.FaultBadForward)
-			Expect(w.connect(ctx, rustdesk.Connection{Forward: w.echo, Bytes: 1000}).Echo).To(HaveField("Exact", false))
 		}, NodeTimeout(3*time.Minute))
 
 		It("a server that is not there", func(ctx SpecContext) {
@@ -53,10 +56,10 @@ func sessionFaultSpecs(w *world) {
 			// The host looks at its options once a second.
 			Eventually(ctx, w.host.Status).WithContext(ctx).Within(30 * time.Second).ProbeEvery(time.Second).
 				Should(HaveField("LatencyUS", BeNumerically("<=", 0)))
-			short, cancel := context.WithTimeout(ctx, 5*time.Second)
+			short, cancel := context.WithTimeout(ctx, 2*time.Second)
 			defer cancel()
 			Expect(w.host.WaitOnline(short)).To(MatchError(ContainSubstring("it is not registered")))
-			Expect(w.host.UseServer(ctx, w.to)).To(Succeed())
+			Expect(w.host.SetOption(ctx, "custom-rendezvous-server", w.to.Server)).To(Succeed())
 		}, NodeTimeout(3*time.Minute))
 	})
 }
