@@ -51,12 +51,5 @@ func (k *kde) try(ctx context.Context, check checks.Check, profile checks.Profil
 	GinkgoHelper()
 	Expect(check.Missing(profile)).To(BeEmpty(), "why the check could not be made")
 	err := checks.Try(ctx, check, k.underTest(profile))
-	gap := profile.Gap(check)
-	if gap == nil {
-		Expect(err).NotTo(HaveOccurred(), "%s", profile.Product)
-		return
-	}
-	Expect(err).To(BeAssignableToTypeOf(checks.Failure("")),
-		"the known gap %s is closed: %s. Remove it from kde.yaml", check.Key(), gap.Reason)
-	AddReportEntry("known gap "+check.Key(), fmt.Sprintf("%s\n%s", gap.Reason, err))
+	judge(profile, check.Key(), err)
 }
