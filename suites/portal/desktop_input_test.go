@@ -9,17 +9,13 @@ import (
 	"ionlab/fixtures/portal/probe"
 )
 
-var _ = Describe("KDE's portal, as a Wayland client under KWin sees it", Ordered, ContinueOnFailure, Label("vm", "desktop"), func() {
-	var k *kde
+// takesInput are the specs of what arrives. They have one session, which ends with them.
+func (k *kde) takesInput() {
 	var stream uint32
 
 	BeforeAll(func(ctx SpecContext) {
-		k = startKDE(ctx)
 		stream = k.session(ctx, "s")
-	}, NodeTimeout(30*time.Minute))
-
-	AfterEach(func(ctx SpecContext) {
-		Expect(k.desk.Check(ctx)).To(Succeed(), "the desktop after the spec")
+		DeferCleanup(func(ctx SpecContext) { k.do(ctx, probe.Reset()) })
 	}, NodeTimeout(2*time.Minute))
 
 	It("moves the pointer by what is asked (C25, P62)", func(ctx SpecContext) {
@@ -95,7 +91,7 @@ var _ = Describe("KDE's portal, as a Wayland client under KWin sees it", Ordered
 		reply := k.do(ctx, probe.NotifyBackend(kdeBackend, handle, probe.TouchDown(stream, 0, 50, 60)))[0]
 		Expect(reply.Error).To(And(HaveOccurred(), MatchError(ContainSubstring("No such method 'NotifyTouchDown'"))))
 	}, NodeTimeout(2*time.Minute))
-})
+}
 
 // kdeBackend is the name of KDE's backend on the bus.
 const kdeBackend = "org.freedesktop.impl.portal.desktop.kde"

@@ -13,16 +13,9 @@ import (
 	"ionlab/fixtures/portal/probe"
 )
 
-// These specs open streams and kill parts, on a desktop of their own.
-var _ = Describe("KDE's portal, its streams", Ordered, ContinueOnFailure, Label("vm", "desktop"), func() {
-	var k *kde
-
-	BeforeAll(func(ctx SpecContext) { k = startKDE(ctx) }, NodeTimeout(30*time.Minute))
-
-	AfterEach(func(ctx SpecContext) {
-		k.do(ctx, probe.Reset())
-		Expect(k.desk.Check(ctx)).To(Succeed(), "the desktop after the spec")
-	}, NodeTimeout(2*time.Minute))
+// streams are the specs that open streams, and the one that kills a part of the desktop.
+func (k *kde) streams() {
+	k.resets()
 
 	It("gives a session a stream, a remote of PipeWire and a node in it (C36, P63)", func(ctx SpecContext) {
 		stream := k.session(ctx, "s")
@@ -88,7 +81,7 @@ var _ = Describe("KDE's portal, its streams", Ordered, ContinueOnFailure, Label(
 		Expect(time.Since(began)).To(BeNumerically("<", 20*time.Second))
 		Expect(k.sees(ctx, "again", probe.Keycode(30, 1), probe.Keycode(30, 0))).To(Equal([]string{"key 30 a pressed", "key 30 a released"}))
 	}, NodeTimeout(3*time.Minute))
-})
+}
 
 // token are options of a request with a token of the spec's own.
 func token(handle string, more map[string]probe.Arg) map[string]probe.Arg {

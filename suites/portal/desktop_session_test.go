@@ -7,19 +7,12 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"ionlab/fixtures/portal/checks"
 	"ionlab/fixtures/portal/probe"
 )
 
-var _ = Describe("KDE's portal, its sessions", Ordered, ContinueOnFailure, Label("vm", "desktop"), func() {
-	var k *kde
-
-	BeforeAll(func(ctx SpecContext) { k = startKDE(ctx) }, NodeTimeout(30*time.Minute))
-
-	AfterEach(func(ctx SpecContext) {
-		k.do(ctx, probe.Reset())
-		Expect(k.desk.Check(ctx)).To(Succeed(), "the desktop after the spec")
-	}, NodeTimeout(2*time.Minute))
+// keepsSessions are the specs of who may do what, and when.
+func (k *kde) keepsSessions() {
+	k.resets()
 
 	const all = probe.Keyboard | probe.Pointer | probe.Touchscreen
 
@@ -64,11 +57,4 @@ var _ = Describe("KDE's portal, its sessions", Ordered, ContinueOnFailure, Label
 		k.all(ctx, probe.Create("s"), probe.Select("s", all), probe.Start("s"), probe.Close("gone"))
 		k.refused(ctx, "s", "Invalid session", probe.Notify("gone", probe.Motion(5, 5)), probe.Notify("gone", probe.Keycode(30, 1)))
 	}, NodeTimeout(2*time.Minute))
-
-	// What every backend is asked, by the same functions; kde.yaml has the gaps that are known.
-	profile, problem := checks.ReadProfile("kde.yaml")
-	It("has a profile", func() { Expect(problem).NotTo(HaveOccurred()) })
-	for _, check := range kdeChecks() {
-		It(check.Name(), Label(check.Label), func(ctx SpecContext) { k.try(ctx, check, profile) }, NodeTimeout(3*time.Minute))
-	}
-})
+}

@@ -9,11 +9,28 @@ import (
 
 	"ionlab/fixtures/desktop"
 	"ionlab/fixtures/portal"
+	"ionlab/fixtures/portal/checks"
 	"ionlab/fixtures/portal/probe"
 	"ionlab/labtest"
 )
 
 const desktopTopology = "../../topologies/portal-desktop.yaml"
+
+// One desktop is for all of these specs. Those that kill parts of it come last.
+var _ = Describe("KDE's portal", Ordered, ContinueOnFailure, Label("vm", "desktop"), func() {
+	k := new(kde)
+
+	BeforeAll(func(ctx SpecContext) { k.start(ctx) }, NodeTimeout(30*time.Minute))
+
+	AfterEach(func(ctx SpecContext) {
+		Expect(k.desk.Check(ctx)).To(Succeed(), "the desktop after the spec")
+	}, NodeTimeout(2*time.Minute))
+
+	Describe("as a Wayland client under KWin sees it", func() { k.takesInput() })
+	Describe("its sessions", func() { k.keepsSessions() })
+	Describe("what every backend is asked", func() { k.isChecked() })
+	Describe("its streams", func() { k.streams() })
+})
 
 // kde is KDE's portal under KWin, with a probe before it and a witness behind it.
 type kde struct {
@@ -21,19 +38,24 @@ type kde struct {
 	desk    *desktop.Desktop
 	witness *desktop.Witness
 	probe   *portal.Probe
+	checked *checks.Desk
 }
 
-// startKDE starts it on a machine of its own, in a BeforeAll.
-func startKDE(ctx context.Context) *kde {
+// start starts it on a machine of its own, in a BeforeAll.
+func (k *kde) start(ctx context.Context) {
 	GinkgoHelper()
-	k := &kde{node: labtest.Start(ctx, desktopTopology).Node("desk")}
+	k.node = labtest.Start(ctx, desktopTopology).Node("desk")
 	k.desk = desktop.Start(ctx, k.node)
 	k.witness = k.desk.Watch(ctx)
 	var err error
 	k.probe, err = kit.Probe(ctx, k.node)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(k.probe.Close)
-	return k
+}
+
+// resets ends all sessions after each spec of a container.
+func (k *kde) resets() {
+	AfterEach(func(ctx SpecContext) { k.do(ctx, probe.Reset()) }, NodeTimeout(time.Minute))
 }
 
 // do does steps, whatever comes of them.
