@@ -24,6 +24,15 @@ func lifecycle() []probe.Step {
 	}
 }
 
+// fillDisk takes all that is left of the disk, root's reserve too, and shows that there is nothing by one more write. Space is only set
+// aside, so it takes no time.
+const fillDisk = `mkdir /var/labtest-full && cd /var/labtest-full || exit
+for size in 1G 64M 4M 256K 4K; do
+	while n=$((n + 1)); fallocate --length "$size" "$n" 2>/dev/null; do :; done
+done
+logger "to a full disk"
+head -c 100000 /dev/zero >more`
+
 func beAllOK() OmegaMatcher {
 	return HaveEach(WithTransform(probe.Reply.OK, BeTrue()))
 }
@@ -90,6 +99,14 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(err).NotTo(HaveOccurred())
 		Expect(session.Do(ctx, steps...)).To(beAllOK())
 		Expect(session.Backend.PID(ctx)).To(Equal(pid), "its process: it was killed for its memory")
+	})
+
+	it("serves a session while the disk is full, and its journal with it", "P57-disk", "chaos", 3*time.Minute, func(ctx SpecContext) {
+		DeferCleanup(func(ctx SpecContext) { Expect(desk.Exec(ctx, "rm", "-rf", "/var/labtest-full")).To(ExitWith(0)) })
+		Expect(desk.Shell(ctx, fillDisk)).To(And(Not(ExitWith(0)), ErrorOutputContaining("No space left on device")))
+		Expect(session.Fresh(ctx, checks.Normal)).To(Succeed())
+		Expect(session.Do(ctx, lifecycle()...)).To(beAllOK())
+		Expect(session.Do(ctx, lifecycle()...)).To(beAllOK())
 	})
 
 	it("serves a session on when the clock jumps an hour, there and back", "P57-clock", "chaos", 2*time.Minute, func(ctx SpecContext) {
