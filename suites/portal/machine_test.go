@@ -90,7 +90,7 @@ var _ = Describe("A machine with a portal", Ordered, ContinueOnFailure, Label("v
 			To(And(Not(ExitWith(0)), ErrorOutputContaining("Permission denied")))
 	}, NodeTimeout(time.Minute))
 
-	it("serves a session within 64 MiB of memory", "P57-memory", "chaos", 2*time.Minute, func(ctx SpecContext) {
+	it("serves a session within 64 MiB of memory", "P57-memory", "chaos", 5*time.Minute, func(ctx SpecContext) {
 		Expect(session.Fresh(ctx, checks.Normal)).To(Succeed())
 		Expect(desk.Run(ctx, labtest.Cmd{Session: true, Shell: `systemctl --user set-property --runtime portal-backend.service MemoryMax=64M
 cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.service)/memory.max"`})).To(OutputMatching(`^67108864\n$`))
@@ -101,7 +101,7 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(session.Backend.PID(ctx)).To(Equal(pid), "its process: it was killed for its memory")
 	})
 
-	it("serves a session while the disk is full, and its journal with it", "P57-disk", "chaos", 3*time.Minute, func(ctx SpecContext) {
+	it("serves a session while the disk is full, and its journal with it", "P57-disk", "chaos", 5*time.Minute, func(ctx SpecContext) {
 		DeferCleanup(func(ctx SpecContext) { Expect(desk.Exec(ctx, "rm", "-rf", "/var/labtest-full")).To(ExitWith(0)) })
 		Expect(desk.Shell(ctx, fillDisk)).To(And(Not(ExitWith(0)), ErrorOutputContaining("No space left on device")))
 		Expect(session.Fresh(ctx, checks.Normal)).To(Succeed())
@@ -109,7 +109,7 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(session.Do(ctx, lifecycle()...)).To(beAllOK())
 	})
 
-	it("serves a session on when the clock jumps an hour, there and back", "P57-clock", "chaos", 2*time.Minute, func(ctx SpecContext) {
+	it("serves a session on when the clock jumps an hour, there and back", "P57-clock", "chaos", 5*time.Minute, func(ctx SpecContext) {
 		Expect(session.Fresh(ctx, checks.Normal)).To(Succeed())
 		Expect(session.Do(ctx, lifecycle()[:3]...)).To(beAllOK())
 		for _, jump := range []string{"+1 hour", "-1 hour"} {
@@ -120,7 +120,7 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(session.Do(ctx, lifecycle()...)).To(beAllOK())
 	})
 
-	it("serves a session on after it was paused", "P58-pause", "chaos", 2*time.Minute, func(ctx SpecContext) {
+	it("serves a session on after it was paused", "P58-pause", "chaos", 5*time.Minute, func(ctx SpecContext) {
 		Expect(session.Do(ctx, lifecycle()[:3]...)).To(beAllOK())
 		Expect(desk.Pause(ctx)).To(Succeed())
 		Consistently(ctx, func() string { return desk.Status() }).Within(3 * time.Second).ProbeEvery(time.Second).ShouldNot(BeEmpty())
@@ -128,7 +128,7 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(session.Do(ctx, lifecycle()[3:]...)).To(beAllOK())
 	})
 
-	it("serves again after the session's bus was restarted", "P55-bus", "chaos", 3*time.Minute, func(ctx SpecContext) {
+	it("serves again after the session's bus was restarted", "P55-bus", "chaos", 5*time.Minute, func(ctx SpecContext) {
 		pid, err := session.Backend.PID(ctx)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(desk.Run(ctx, labtest.Cmd{Session: true, Argv: []string{"systemctl", "--user", "restart", "dbus.service"}})).To(ExitWith(0))
@@ -138,7 +138,7 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(session.Do(ctx, lifecycle()...)).To(beAllOK())
 	})
 
-	it("serves again after logout and login", "P56, C39", "chaos", 3*time.Minute, func(ctx SpecContext) {
+	it("serves again after logout and login", "P56, C39", "chaos", 5*time.Minute, func(ctx SpecContext) {
 		Expect(portal.Activate(ctx, desk, deployment)).To(Succeed())
 		before, err := session.Backend.PID(ctx)
 		Expect(err).NotTo(HaveOccurred())

@@ -68,6 +68,6 @@ var _ = Describe("Input from a peer across a network", Ordered, ContinueOnFailur
 		key := "P41-" + w.preset
 		It("arrives complete over "+w.preset+", not before the network allows ("+key+")", func(ctx SpecContext) {
 			asKnown(deployment.Profile, key, func() { arrives(ctx) })
-		}, NodeTimeout(3*time.Minute))
+		}, NodeTimeout(6*time.Minute))
 	}
 })
