@@ -1,6 +1,7 @@
 package portal_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -40,15 +41,28 @@ func (k *kde) isChecked() {
 	k.resets()
 
 	profile, problem := checks.ReadProfile("kde.yaml")
+	// A check that fails costs the backend's next user a start; the gaps come last, where there are few.
+	list := kdeChecks()
+	slices.SortStableFunc(list, func(a, b checks.Check) int {
+		return cmp.Compare(gaps(profile, a), gaps(profile, b))
+	})
 
 	BeforeAll(func() {
 		Expect(problem).NotTo(HaveOccurred())
 		k.checked = k.underTest(profile)
 	})
 
-	for _, check := range kdeChecks() {
+	for _, check := range list {
 		It(check.Name(), Label(check.Label), func(ctx SpecContext) { k.try(ctx, check) }, NodeTimeout(3*time.Minute))
 	}
+}
+
+// gaps is 1 for a known gap.
+func gaps(p checks.Profile, check checks.Check) int {
+	if p.Gap(check.Key()) != nil {
+		return 1
+	}
+	return 0
 }
 
 // underTest is the desk of the general checks. KDE's backend keeps a session that was made behind the frontend's back, of which it can

@@ -23,7 +23,11 @@ var _ = Describe("KDE's portal", Ordered, ContinueOnFailure, Label("vm", "deskto
 	BeforeAll(func(ctx SpecContext) { k.start(ctx) }, NodeTimeout(30*time.Minute))
 
 	AfterEach(func(ctx SpecContext) {
-		Expect(k.desk.Check(ctx)).To(Succeed(), "the desktop after the spec")
+		// The probe is there already, where a command of its own takes a second to begin without KVM.
+		reply := k.do(ctx, probe.Run(append([]string{"systemctl", "--user", "is-active"}, k.desk.Services()...)...))[0]
+		if reply.Exec == nil || reply.Exec.Code != 0 {
+			Expect(k.desk.Check(ctx)).To(Succeed(), "the desktop after the spec")
+		}
 	}, NodeTimeout(2*time.Minute))
 
 	Describe("as a Wayland client under KWin sees it", func() { k.takesInput() })
