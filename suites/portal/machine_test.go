@@ -53,12 +53,6 @@ var _ = Describe("A machine with a portal", Ordered, ContinueOnFailure, Label("v
 		Expect(err).NotTo(HaveOccurred())
 	}, NodeTimeout(20*time.Minute))
 
-	// again installs anew what a boot or a new login has ended.
-	again := func(ctx SpecContext) {
-		var err error
-		session, err = kit.Install(ctx, desk, deployment)
-		Expect(err).NotTo(HaveOccurred())
-	}
 	// serves asserts that a client is served, by a backend that the bus has started.
 	serves := func(ctx SpecContext) {
 		p, err := kit.Probe(ctx, desk)
@@ -134,7 +128,8 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(desk.Run(ctx, labtest.Cmd{Session: true, Argv: []string{"systemctl", "--user", "restart", "dbus.service"}})).To(ExitWith(0))
 		Eventually(ctx, session.Backend.PID).Within(10*time.Second).ProbeEvery(200*time.Millisecond).
 			ShouldNot(Equal(pid), "a process that has lost its bus")
-		again(ctx)
+		session, err = kit.Resume(ctx, desk, deployment)
+		Expect(err).NotTo(HaveOccurred())
 		Expect(session.Do(ctx, lifecycle()...)).To(beAllOK())
 	})
 
