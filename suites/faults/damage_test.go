@@ -102,7 +102,7 @@ var _ = Describe("Damage", Serial, Label("vm", "damage"), func() {
 		Entry("seed, one bit", "solo.iso", "is damaged: the content of solo.iso has changed", room.FlipBit, NodeTimeout(10*time.Minute)),
 		Entry("console, cut off", "solo.console", "is damaged: solo.console has", room.CutOff, NodeTimeout(10*time.Minute)),
 		Entry("manifest, one bit", "manifest.json", "is damaged: ", room.FlipBit, NodeTimeout(10*time.Minute)),
-		Entry("reference, cut off", "reference", "is damaged: .* is no reference", room.CutOff, NodeTimeout(10*time.Minute)),
+		Entry("reference, cut off", "reference", "is damaged: read manifest: .* has changed since it was written", room.CutOff, NodeTimeout(10*time.Minute)),
 	)
 
 	DescribeTable("of an image's file has it made again", Label("faults"), func(ctx SpecContext, name string, harm func([]byte) []byte) {
