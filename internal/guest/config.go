@@ -58,6 +58,8 @@ type Config struct {
 	// MaxConnections bounds the SSH connections that are opened when sshd has no session left on the others
 	// (OpenSSH's MaxSessions allows 10 on each by default); 0 means 8.
 	MaxConnections int
+	// killGrace is how long an operation that is cancelled waits for its processes to be gone; 0 means 1.8 s.
+	killGrace time.Duration
 }
 
 // withDefaults fills the fields that have a default.
@@ -82,6 +84,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = defaultMaxConnections
+	}
+	if c.killGrace == 0 {
+		c.killGrace = killGrace
 	}
 	return c
 }

@@ -18,21 +18,20 @@ const (
 	killGrace = 1800 * time.Millisecond
 	// killPatience is how long the killing goes on after that, in the background, for a guest that is slow.
 	killPatience = 30 * time.Second
-	// signalAfter is when sshd itself is asked to kill, if the killing of all descendants takes longer.
-	signalAfter = 600 * time.Millisecond
 )
 
 // abort kills the program with all its descendants, gives the channel up and publishes cause as the outcome.
 func (p *Process) abort(ctx context.Context, cause error) {
 	var kill error
 	if !p.client.isDead() {
-		kill = p.killWithin(ctx, killGrace)
+		kill = p.killWithin(ctx, p.client.cfg.killGrace)
+	} else {
+		p.closeChannel()
 	}
-	p.closeChannel()
 	p.fail(cause, kill)
 }
 
-// killWithin kills and waits for the confirmation, but no longer than grace.
+// killWithin kills, gives the channel up when that is done, and waits for it, but no longer than grace.
 func (p *Process) killWithin(ctx context.Context, grace time.Duration) error {
 	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
@@ -41,6 +40,7 @@ func (p *Process) killWithin(ctx context.Context, grace time.Duration) error {
 		ctx, cancel := context.WithTimeoutCause(ctx, killPatience, fmt.Errorf("no answer within %s", killPatience))
 		defer cancel()
 		confirmed <- p.killAll(ctx)
+		p.closeChannel()
 	})
 	select {
 	case err := <-confirmed:
@@ -52,7 +52,9 @@ func (p *Process) killWithin(ctx context.Context, grace time.Duration) error {
 	}
 }
 
-// killAll kills everything that belongs to the program and returns nil when nothing of it is left.
+// killAll kills everything that belongs to the program and returns nil when nothing of it is left. sshd could kill the
+// program's process group sooner than a shell gets going in a busy guest; but it must not: descendants that have left the
+// group would be orphans then, which nobody can tell from other processes any more.
 func (p *Process) killAll(ctx context.Context) error {
 	pid := p.PID()
 	if pid == "" {
@@ -68,8 +70,6 @@ func (p *Process) killAll(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	late := time.AfterFunc(signalAfter, func() { p.askSSHD(ssh.SIGKILL) })
-	defer late.Stop()
 	err := p.client.killTree(ctx, pid, p.client.needsSudo(p.cmd))
 	if err != nil {
 		p.askSSHD(ssh.SIGKILL)

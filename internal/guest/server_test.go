@@ -29,6 +29,7 @@ type testServer struct {
 	maxSessions atomic.Int64
 	noStatus    atomic.Bool  // never report how a command ended
 	mute        atomic.Bool  // take requests and do nothing
+	busy        atomic.Int64 // nanoseconds that a command waits until it begins
 	dials       atomic.Int64 // connections accepted so far
 
 	wg    sync.WaitGroup
@@ -173,6 +174,7 @@ func (s *testServer) session(nc ssh.NewChannel) {
 			var m struct{ Command string }
 			_ = ssh.Unmarshal(req.Payload, &m)
 			var watch func()
+			<-time.After(time.Duration(s.busy.Load()))
 			cmd, outs, watch, err = s.start(ch, m.Command, &work)
 			_ = req.Reply(err == nil, nil)
 			if err == nil {
@@ -283,6 +285,7 @@ func each(t *testing.T, test func(t *testing.T, c *Client, home string)) {
 // newClient returns a client that is closed at the test's end.
 func newClient(t testing.TB, cfg Config) *Client {
 	t.Helper()
+	cfg.killGrace = 8 * time.Second // this machine may be busy
 	c := New(cfg)
 	t.Cleanup(func() { NewWithT(t).Expect(c.Close()).To(Succeed()) })
 	return c
