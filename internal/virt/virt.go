@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"libvirt.org/go/libvirt"
 
 	"ionlab/internal/lab"
+	"ionlab/internal/poll"
 )
 
 // Config says where a private libvirt lives and who runs it.
@@ -98,7 +100,7 @@ func (h *Hypervisor) launch(ctx context.Context, name, verb string, call func() 
 	h.mu.Unlock()
 	what := fmt.Sprintf("%s domain %q", verb, name)
 	err := doOrUndo(ctx, what, func() error {
-		dom, err := call()
+		dom, err := onceRemoved(ctx, call)
 		if err != nil {
 			return err
 		}
@@ -110,6 +112,25 @@ func (h *Hypervisor) launch(ctx context.Context, name, verb string, call func() 
 		return nil, err
 	}
 	return m, nil
+}
+
+// removal bounds how long libvirt may take to forget a domain that has ended.
+const removal = 10 * time.Second
+
+// onceRemoved has call start a domain, again and again while libvirt says that it is about to forget one of that name: it
+// tells of a domain's end before it has cleaned up behind it.
+func onceRemoved(ctx context.Context, call func() (*libvirt.Domain, error)) (dom *libvirt.Domain, err error) {
+	ctx, cancel := context.WithTimeout(ctx, removal)
+	defer cancel()
+	_ = poll.Until(ctx, 20*time.Millisecond, func(context.Context) error {
+		dom, err = call()
+		var said libvirt.Error
+		if errors.As(err, &said) && said.Code == libvirt.ERR_OPERATION_FAILED && strings.Contains(said.Message, "is already being removed") {
+			return err
+		}
+		return nil
+	})
+	return dom, err
 }
 
 // Close kills every domain, libvirtd itself, and waits until all are gone.
