@@ -87,7 +87,7 @@ func lookInto(ctx SpecContext, node *labtest.Node) string {
 type footprint struct {
 	goroutines, descriptors int
 	heap                    uint64 // bytes in use in this process
-	daemons, machines       int64  // bytes: proportional set sizes of libvirtd and QEMU
+	daemons, machines       int64  // bytes of memory of their own: libvirtd's and QEMU's
 	disk                    int64  // bytes that the lab's files take
 	files                   []string
 }
@@ -124,9 +124,9 @@ func measureFootprint(l *labtest.Lab) footprint {
 		switch {
 		case pid == self:
 		case strings.HasSuffix(name, "/libvirtd"):
-			f.daemons += residentBytes(pid)
+			f.daemons += ownBytes(pid)
 		case strings.Contains(name, "qemu-system"):
-			f.machines += residentBytes(pid)
+			f.machines += ownBytes(pid)
 			continue // each has those that it needs, and is a new one after each revert
 		default:
 			continue
@@ -169,18 +169,20 @@ func stateFolder() string {
 	return filepath.Join(home, ".local", "state", "labtest")
 }
 
-// residentBytes is the proportional set size of a process: proc(5), smaps_rollup.
-func residentBytes(pid string) int64 {
+// ownBytes is what a process holds of memory that is no file's: proc(5), smaps_rollup. Its share of programs and libraries
+// depends on who else on the host uses them.
+func ownBytes(pid string) int64 {
 	GinkgoHelper()
 	text, err := os.ReadFile("/proc/" + pid + "/smaps_rollup")
 	Expect(err).NotTo(HaveOccurred())
+	sum := map[string]int64{}
 	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Pss:" {
+		if fields := strings.Fields(line); len(fields) == 3 && strings.HasPrefix(fields[0], "Pss_") {
 			kb, err := strconv.ParseInt(fields[1], 10, 64)
 			Expect(err).NotTo(HaveOccurred())
-			return kb << 10
+			sum[fields[0]] = kb << 10
 		}
 	}
-	Fail("process " + pid + " has no proportional set size")
-	return 0
+	Expect(sum).To(And(HaveKey("Pss_Anon:"), HaveKey("Pss_Shmem:")), "what smaps_rollup tells about process "+pid)
+	return sum["Pss_Anon:"] + sum["Pss_Shmem:"]
 }

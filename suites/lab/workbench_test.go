@@ -11,7 +11,7 @@ import (
 // bench is the machine of topologies/workbench.yaml, shared by the specs below: a boot is the dear part.
 var bench *labtest.Node
 
-var _ = Describe("One provisioned machine", Ordered, ContinueOnFailure, Label("vm", "workbench"), func() {
+var _ = Describe("One provisioned machine", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "workbench"), func() {
 	BeforeAll(func(ctx SpecContext) {
 		bench = labtest.Start(ctx, "../../topologies/workbench.yaml").Node("bench")
 	}, NodeTimeout(20*time.Minute))
