@@ -15,7 +15,7 @@
 IMAGE        ?= debian-12
 PROCS        ?= $(shell n=$$(nproc); echo $$(( n > 3 ? n / 2 : 1 )))
 SUITES       ?= ./suites/
-SUITES_TIME  ?= 70m
+SUITES_TIME  ?= 80m
 LABELS       ?= !large && !exhaustive && !faults && !soak
 OUT          := $(CURDIR)/out
 
