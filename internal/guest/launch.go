@@ -31,11 +31,12 @@ const announceStart = `printf '\000ionlab %[1]s %%s\000\n' "${1:-$$}" >&2
 // plan makes a command ready. The command must be valid.
 func (c *Client) plan(cmd Cmd, nodeEnv map[string]string) (*launch, error) {
 	id := randomID()
-	script, err := c.script(cmd, nodeEnv, id)
+	own := c.shellDoes(cmd, nodeEnv)
+	script, err := c.script(cmd, nodeEnv, id, own)
 	if err != nil {
 		return nil, err
 	}
-	l := &launch{mark: "\x00ionlab " + id + " ", own: c.shellDoes(cmd, nodeEnv)}
+	l := &launch{mark: "\x00ionlab " + id + " ", own: own}
 	wrap := func(s string) string { return s }
 	if c.needsSudo(cmd) {
 		wrap = func(s string) string { return "exec sudo -n -- /bin/sh -c " + quote(s) + ` ionlab "$$"` }
@@ -66,7 +67,7 @@ func (c *Client) needsSudo(cmd Cmd) bool {
 }
 
 // script is the launcher: it runs in the login shell, sets everything up, and becomes the program.
-func (c *Client) script(cmd Cmd, nodeEnv map[string]string, id string) (string, error) {
+func (c *Client) script(cmd Cmd, nodeEnv map[string]string, id string, own bool) (string, error) {
 	exports, owned, err := splitEnv(nodeEnv, cmd.Env)
 	if err != nil {
 		return "", err
@@ -90,7 +91,7 @@ func (c *Client) script(cmd Cmd, nodeEnv map[string]string, id string) (string, 
 		b.WriteString("export " + e + "\n")
 	}
 	b.WriteString(changeDir(cmd.Dir, switched))
-	if c.shellDoes(cmd, nodeEnv) {
+	if own {
 		b.WriteString(ownLine(cmd.Argv))
 		return b.String(), nil
 	}
