@@ -82,8 +82,9 @@ func (c *console) take(p []byte) {
 func (c *console) scan(p []byte) {
 	for _, b := range p {
 		if b == '\n' || b == '\r' {
-			c.check(wholeLine)
-			c.noteSSH()
+			line := plain(c.line)
+			c.check(line, wholeLine)
+			c.noteSSH(line)
 			c.line = c.line[:0]
 			continue
 		}
@@ -91,7 +92,7 @@ func (c *console) scan(p []byte) {
 			c.line = append(c.line, b)
 		}
 	}
-	c.check(promptSoFar)
+	c.check(plain(c.line), promptSoFar)
 }
 
 // extent says how much of a line there is: what follows a panic's first words names its cause.
@@ -102,15 +103,14 @@ const (
 	promptSoFar
 )
 
-func (c *console) check(have extent) {
-	if why := verdict(plain(c.line), have); why != "" && c.alarm != nil {
+func (c *console) check(line string, have extent) {
+	if why := verdict(line, have); why != "" && c.alarm != nil {
 		c.alarm(why)
 	}
 }
 
 // noteSSH remembers that systemd said that the SSH server failed. It may start it again, so that nothing is lost yet.
-func (c *console) noteSSH() {
-	line := plain(c.line)
+func (c *console) noteSSH(line string) {
 	if _, what, found := strings.Cut(line, "Failed to start "); found && strings.HasPrefix(what, "ssh") {
 		c.sshFailure = sighting{strings.TrimSpace(line), time.Now()}
 	}

@@ -21,8 +21,8 @@ type snapshots struct {
 }
 
 // Snapshot saves the state of all nodes at one instant: memory, processes and disks. Revert returns to it as often as
-// wanted; a later Snapshot replaces it. The guests write to their disks first what is only in memory. Every node has to run. Commands over connections into the guests go on, but they
-// are cut off by a Revert. The mappings of routers are part of it; conditions, partitions and the state of links are not.
+// wanted; a later Snapshot replaces it. The guests write to their disks first what is only in memory. Every node has to run.
+// Commands over connections into the guests go on, but they are cut off by a Revert. The mappings of routers are part of it; conditions, partitions and the state of links are not.
 // After an error the lab is dead: what could not be saved is lost.
 func (l *Lab) Snapshot(ctx context.Context) error {
 	if err := l.exclusive(ctx, l.snapshot); err != nil {
