@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"sync"
 	"testing"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -53,14 +54,15 @@ func packages() rustdesk.Packages {
 	return rustdesk.Packages{Client: os.Getenv("RUSTDESK_DEB"), Server: os.Getenv("RUSTDESK_SERVER_DEB")}
 }
 
-// product tells, before any spec runs, what is under test. Wrong packages end the run later, in SynchronizedBeforeSuite.
-func product() rustdesk.Product {
+// product tells, before any spec runs, what is under test: it is read off the packages once, and asked by every container. Wrong
+// packages end the run later, in SynchronizedBeforeSuite.
+var product = sync.OnceValue(func() rustdesk.Product {
 	found, err := packages().Check(context.Background())
 	if err != nil {
 		return rustdesk.Product{Client: rustdesk.Origin{Version: "unknown"}, Server: rustdesk.Origin{Version: "unknown"}}
 	}
 	return found
-}
+})
 
 // standIn tells, before any spec runs, whether the host is a stand-in.
 func standIn() bool { return product().Client.StandIn }
