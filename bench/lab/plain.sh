@@ -39,7 +39,7 @@ boot() {
 		kill -0 "$qemu" || exit 1
 		sleep 0.5
 	done
-	ssh -F "$1/ssh_config" guest cloud-init status --wait >"$1/status"
+	ssh -F "$1/ssh_config" guest cloud-init status --wait --long >"$1/ssh.log" 2>&1
 	echo ready
 	cat >/dev/null
 	kill -KILL "$qemu"

@@ -13,6 +13,8 @@ printf '127.0.0.1 localhost\n' >"$work/tree/etc/hosts"
 : >"$work/tree/etc/machine-id"
 rm -f "$work/tree/var/lib/dbus/machine-id" "$work/tree"/etc/ssh/ssh_host_* "$work/tree/etc/resolv.conf"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$work/tree/etc/resolv.conf"
+# cloud-init's own locale is not generated in a machine this small, which it takes for an error.
+echo 'locale: C.UTF-8' >"$work/tree/etc/cloud/cloud.cfg.d/10-locale.cfg"
 cp "$work"/tree/boot/vmlinuz-* "$out/vmlinuz"
 cp "$work"/tree/boot/initrd.img-* "$out/initrd.img"
 truncate -s "$size" "$work/disk.raw"
