@@ -100,7 +100,7 @@ func plan(cfg Config, labels string) *libvirtxml.Domain {
 		Memory:     &libvirtxml.DomainMemory{Value: uint(cfg.MemoryMB), Unit: "MiB"},
 		VCPU:       &libvirtxml.DomainVCPU{Placement: "static", Value: uint(cfg.VCPUs)},
 		OS:         planOS(cfg),
-		Features:   planFeatures(),
+		Features:   planFeatures(cfg),
 		CPU:        planCPU(cfg.Accel),
 		Clock:      planClock(),
 		OnPoweroff: "destroy",
@@ -144,14 +144,24 @@ func planOS(cfg Config) *libvirtxml.DomainOS {
 
 // planFeatures leaves out what costs time without KVM and serves no guest of ours: system management mode, which only
 // secure boot needs, and VMware's port.
-func planFeatures() *libvirtxml.DomainFeatureList {
-	return &libvirtxml.DomainFeatureList{
+func planFeatures(cfg Config) *libvirtxml.DomainFeatureList {
+	out := &libvirtxml.DomainFeatureList{
 		ACPI:   &libvirtxml.DomainFeature{},
 		APIC:   &libvirtxml.DomainFeatureAPIC{},
 		VMPort: &libvirtxml.DomainFeatureState{State: "off"},
 		SMM:    &libvirtxml.DomainFeatureSMM{State: "off"},
 	}
+	if cfg.Accel != AccelKVM {
+		cache := libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: uint(translationsMB(cfg.MemoryMB))}
+		out.TCG = &libvirtxml.DomainFeatureTCG{TBCache: &cache}
+	}
+	return out
 }
+
+// translationsMB is how much translated code of the guest QEMU keeps without KVM, in MiB. It fills what it may have, by
+// itself 1 GiB: a machine of 512 MiB has taken 1.3 GB by the end of its boot. A quarter of that boots it as fast (an
+// eighth a tenth slower, a thirty-second half as fast); larger machines run more programs.
+func translationsMB(memoryMB int) int { return min(max(memoryMB/2, 256), 1024) }
 
 // planCPU gives the guest all that the accelerator can do. Snapshots do not travel between hosts, so nothing asks for
 // a CPU that others have too.
