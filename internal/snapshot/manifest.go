@@ -12,7 +12,7 @@ import (
 )
 
 // format is the version of what is in an entry. It is part of every key, so entries of another version are never opened.
-const format = 1
+const format = 2
 
 // Inputs are all that a saved lab was made from, by name: versions, names and digests. Equal inputs make equal machines.
 type Inputs map[string]string
