@@ -22,8 +22,6 @@ type essentials struct {
 	HostKeys         map[string]string `yaml:"ssh_keys"`
 	QuietKeys        quietKeys         `yaml:"ssh"`
 	NoFingerprints   bool              `yaml:"no_ssh_fingerprints"`
-	GrowPart         growPart          `yaml:"growpart"`
-	ResizeRoot       bool              `yaml:"resize_rootfs"`
 	UpdatePackages   bool              `yaml:"package_update,omitempty"`
 	Apt              *apt              `yaml:"apt,omitempty"`
 	FinalMessage     string            `yaml:"final_message"`
@@ -31,11 +29,6 @@ type essentials struct {
 
 type quietKeys struct {
 	ToConsole bool `yaml:"emit_keys_to_console"`
-}
-
-type growPart struct {
-	Mode    string   `yaml:"mode"`
-	Devices []string `yaml:"devices,flow"`
 }
 
 type apt struct {
@@ -103,8 +96,6 @@ func planEssentials(cfg Config) essentials {
 			"ed25519_public":  cfg.HostKey.Public,
 		},
 		NoFingerprints: true,
-		GrowPart:       growPart{Mode: "auto", Devices: []string{"/"}},
-		ResizeRoot:     true,
 		FinalMessage:   FinalMessage(cfg),
 	}
 	if len(cfg.Packages) > 0 {
