@@ -2,7 +2,9 @@
 #
 # Settings, each from the command line or the environment:
 #   IMAGE=debian-12   the image that the suites boot
-#   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default
+#   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default, but two where there
+#                     are two processors and 6 GB of memory: one boots or waits while the other computes. Some suites run in
+#                     one process whatever this is
 #   LABELS=...        Ginkgo label filter; left out are specs labelled large (ten machines), exhaustive (all cases of a matrix),
 #                     faults (make faults) and soak (make soak)
 #   RUSTDESK_DEB=...  RustDesk's package for suites/rustdesk; a stand-in when unset
@@ -13,9 +15,9 @@
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
 
 IMAGE        ?= debian-12
-PROCS        ?= $(shell n=$$(nproc); echo $$(( n > 3 ? n / 2 : 1 )))
+PROCS        ?= $(shell awk -v n=$$(nproc) '/^MemTotal:/ { print (n > 5 ? int(n / 2) : n > 1 && $$2 > 6e6 ? 2 : 1) }' /proc/meminfo)
 SUITES       ?= ./suites/
-SUITES_TIME  ?= 80m
+SUITES_TIME  ?= 60m
 LABELS       ?= !large && !exhaustive && !faults && !soak
 OUT          := $(CURDIR)/out
 
@@ -60,19 +62,29 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 	@! grep -B1 '<skipped' $(OUT)/unit.xml || \
 		$(if $(filter test,$(MAKECMDGOALS)),{ echo "unit: skipped tests are no success here (see above)"; false; },true)
 
+# Suites that have only been seen to pass in one process. The others run first; ^C ends both runs.
+ALONE  := ./suites/faults/
+FOUND  = $(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go))))
+BESIDE = $(if $(filter 1,$(PROCS)),$(FOUND),$(filter-out $(ALONE),$(FOUND)))
+APART  = $(filter-out $(BESIDE),$(FOUND))
+# Of a name, processes and suites: out/NAME.xml and out/NAME.json.
+ginkgo = go tool ginkgo run --procs=$(2) --randomize-all --keep-going --fail-on-pending \
+		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
+		--output-dir=$(OUT) --junit-report=$(1).xml --json-report=$(1).json \
+		$$color $(GINKGO_FLAGS) $(3) || status=$$?
+
 # Ginkgo's exit status and the count both decide: a run whose specs were all left out is no success.
 suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@mkdir -p $(OUT)
-	@rm -rf $(OUT)/suites.xml $(OUT)/suites.json $(OUT)/artifacts
+	@rm -rf $(OUT)/suites.xml $(OUT)/suites.json $(OUT)/beside.* $(OUT)/apart.* $(OUT)/artifacts
+	@$(if $(FOUND),,echo "suites: no suite in $(SUITES)"; exit 2)
 	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))$(if $(RUSTDESK_SERVER_DEB),, (its server: a stand-in))"
-	@status=0; color=; [ -t 1 ] || color=--no-color; \
-	LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts} \
-	go tool ginkgo run -r --procs=$(PROCS) --randomize-all --keep-going --fail-on-pending \
-		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
-		--output-dir=$(OUT) --junit-report=suites.xml --json-report=suites.json \
-		$$color $(GINKGO_FLAGS) $(SUITES) || status=$$?; \
-	go run ./scripts/tally $(OUT)/suites.json || status=1; \
-	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $${LABTEST_ARTIFACTS:-$(OUT)/artifacts}"; \
+	@status=0; stop=; color=; [ -t 1 ] || color=--no-color; trap 'stop=y' INT; \
+	export LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts}; \
+	$(if $(BESIDE),$(call ginkgo,beside,$(PROCS),$(BESIDE));) \
+	$(if $(APART),[ -n "$$stop" ] || $(call ginkgo,apart,1,$(APART));) \
+	go run ./scripts/tally $(OUT)/suites.json $(if $(BESIDE),$(OUT)/beside.json) $(if $(APART),$(OUT)/apart.json) || status=1; \
+	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $$LABTEST_ARTIFACTS"; \
 	exit $$status
 
 portal-mutation: ## each defect of the reference backend, and the checks that it makes fail: the whole table; `make unit` has a sample

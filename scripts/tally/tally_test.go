@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/onsi/ginkgo/v2/reporters"
 	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
 )
@@ -112,4 +113,41 @@ func TestReadTellsWhatIsMissing(t *testing.T) {
 	g.Expect(os.WriteFile(broken, []byte("[{"), 0o600)).To(Succeed())
 	_, err = read(broken)
 	g.Expect(err).To(MatchError(ContainSubstring("parse " + broken)))
+}
+
+func TestMergeMakesOneReportOfSeveral(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	var parts []string
+	for _, name := range []string{"lab", "portal"} {
+		report := suite(name, true, spec("a", types.SpecStatePassed))
+		part := filepath.Join(dir, name+".json")
+		g.Expect(reporters.GenerateJSONReport(report, filepath.Join(dir, "one.json"))).To(Succeed())
+		g.Expect(os.Rename(filepath.Join(dir, "one.json"), part)).To(Succeed())
+		g.Expect(reporters.GenerateJUnitReport(report, junitOf(part))).To(Succeed())
+		parts = append(parts, part)
+	}
+	all := filepath.Join(dir, "suites.json")
+	g.Expect(merge(all, parts)).To(Succeed())
+	reports, err := read(all)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(count(reports).String()).To(Equal("2 passed, 0 failed, 0 skipped\n"))
+	g.Expect(os.ReadFile(filepath.Join(dir, "suites.xml"))).To(And(ContainSubstring(`package="/checkout/suites/lab"`),
+		ContainSubstring(`package="/checkout/suites/portal"`), ContainSubstring(`<testsuites tests="2"`)))
+	g.Expect(filepath.Glob(filepath.Join(dir, "*"))).To(HaveLen(2), "the parts are gone")
+}
+
+func TestMergeSaysWhatIsMissingAndKeepsTheRest(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	part := filepath.Join(dir, "one.json")
+	report := suite("lab", true, spec("a", types.SpecStatePassed))
+	g.Expect(reporters.GenerateJSONReport(report, part)).To(Succeed())
+	g.Expect(reporters.GenerateJUnitReport(report, junitOf(part))).To(Succeed())
+	all := filepath.Join(dir, "suites.json")
+	g.Expect(merge(all, []string{part, filepath.Join(dir, "two.json")})).
+		To(MatchError(And(ContainSubstring("has left no report"), ContainSubstring("two.json"), ContainSubstring("two.xml"))))
+	reports, err := read(all)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(count(reports).passed).To(Equal(1))
 }
