@@ -63,6 +63,9 @@ func (l *Lab) preflight(ctx context.Context) error {
 	if err := l.topo.CheckSources(); err != nil {
 		return fmt.Errorf("start lab %q: %w", l.topo.Metadata.Name, err)
 	}
+	if _, _, err := l.wantsWarm(); err != nil {
+		return err
+	}
 	if err := l.cfg.Dirs.create(); err != nil {
 		return err
 	}

@@ -160,6 +160,7 @@ func TestColdStartOnRequest(t *testing.T) {
 	t.Setenv("LABTEST_WARM", "maybe")
 	b = warmBench(t, dirs, host, one, nil)
 	g.Expect(b.Start(within(t))).To(MatchError(`LABTEST_WARM="maybe": want on or off`))
+	g.Expect(b.told()).To(BeEmpty(), "it is seen before anything is made")
 }
 
 func TestWhatIsWrongWithASnapshotLeadsToAColdStartAndANewOne(t *testing.T) {
