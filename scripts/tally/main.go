@@ -27,14 +27,15 @@ func main() {
 		merging = merge(os.Args[1], parts)
 	}
 	reports, err := read(os.Args[1])
+	counted := count(reports)
 	if err == nil {
-		fmt.Print(count(reports))
+		fmt.Print(counted)
 	}
 	switch err := errors.Join(merging, err); {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "tally:", err)
 		os.Exit(2)
-	case !count(reports).ok():
+	case !counted.ok():
 		os.Exit(1)
 	}
 }
