@@ -165,10 +165,10 @@ func (m *matrix) knownFrom(ctx context.Context, began time.Time, address netip.A
 	GinkgoHelper()
 	known := ""
 	for _, e := range m.since(ctx, time.Time{}, "RegisterPeer", "RegisterPk") {
-		from, _, _ := strings.Cut(e.From, ":")
 		if e.Result != "OK" {
 			continue
 		}
+		from, _, _ := strings.Cut(e.From, ":")
 		if !e.Time.Before(began) && from == address.String() && (e.Event == "RegisterPeer" || from != known) {
 			return true
 		}
