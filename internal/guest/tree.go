@@ -34,6 +34,8 @@ const (
 
 // receiveTree is the guest's side of sendTree: it unpacks next to the target, checks every file against the list that
 // comes last in the stream, and renames. An existing directory is merged into, folder by folder.
+// tar waits for a full mebibyte each time (-B -b 2048): woken for every packet, an emulated processor took 1.0 s where it
+// takes 0.6 s for a thousand small files.
 const receiveTree = resolveTarget + `
 if [ -n "$base" ]; then [ ! -d "$dst" ] || die "$dst: Is a directory"
 elif [ -e "$dst" ] && [ ! -d "$dst" ]; then die "$dst: Not a directory"; fi
@@ -43,7 +45,7 @@ tmp=$parent/.ionlab-$id
 trap 'rm -rf -- "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 printf '%s\n' "$tmp"
-tar -x -p --no-same-owner -f - -C "$tmp" || exit 1
+tar -x -p -B -b 2048 --no-same-owner -f - -C "$tmp" || exit 1
 [ -f "$tmp/sums" ] || die "the transfer ended early"
 if [ -s "$tmp/sums" ]; then
   (cd -- "$tmp" && sha256sum --check --quiet --strict sums) >&2 || die "checksum mismatch"
