@@ -116,12 +116,30 @@ func (s *Store) obtain(ctx context.Context, src source) (*Image, error) {
 		return nil, fmt.Errorf("%w: import it again (labtest image import FILE --name %s)", err, src.name)
 	case errors.Is(err, errDamaged):
 		s.log.Warn("a damaged image is made again", "image", src.name, "err", err)
+		return s.replaceDamaged(ctx, src, rep)
 	case !errors.Is(err, errAbsent):
 		return nil, err
 	case src.make == nil:
 		return nil, fmt.Errorf("%w: its files are gone; import it again (labtest image import FILE --name %s)", err, src.name)
 	}
 	return s.fillFrom(ctx, src, rep)
+}
+
+// replaceDamaged makes the image again. The damaged files go once the new ones are there, unless a node still has them
+// open; then GC removes them.
+func (s *Store) replaceDamaged(ctx context.Context, src source, rep *reporter) (*Image, error) {
+	var old ref
+	if err := readJSON(s.refPath(src.key), &old); err != nil {
+		return nil, err
+	}
+	img, err := s.fillFrom(ctx, src, rep)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.removeUnreferenced(ctx, old.Object, GCOptions{}); err != nil {
+		s.log.Warn("the damaged files were not removed: labtest gc does it", "image", src.name, "object", old.Object, "err", err)
+	}
+	return img, nil
 }
 
 func (s *Store) openCurrent(ctx context.Context, src source) (*Image, error) {

@@ -53,19 +53,9 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) ([]Removed, error) {
 	for _, dir := range swept {
 		out = append(out, Removed{Path: dir, What: "temporary folder of a dead process"})
 	}
-	objects, err := s.objects()
-	problems = append(problems, err)
-	for _, o := range objects {
-		if len(o.refs) > 0 {
-			continue
-		}
-		gone, err := s.removeObject(ctx, o, opts)
-		if err != nil && !errors.Is(err, lock.ErrBusy) {
-			problems = append(problems, err)
-		}
-		out = append(out, gone...)
-	}
-	problems = append(problems, s.dropDangling(opts), s.dropUnused(opts))
+	gone, err := s.removeUnreferenced(ctx, "", opts)
+	problems = append(problems, err, s.dropDangling(opts), s.dropUnused(opts))
+	out = append(out, gone...)
 	evicted, err := s.evict(ctx, opts)
 	problems = append(problems, err)
 	out = append(out, evicted...)
@@ -76,6 +66,24 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) ([]Removed, error) {
 		return out, fmt.Errorf("collect the image store: %w", err)
 	}
 	return out, nil
+}
+
+// removeUnreferenced removes objects that nothing refers to and nobody uses; one of them, or all if id is empty.
+func (s *Store) removeUnreferenced(ctx context.Context, id string, opts GCOptions) ([]Removed, error) {
+	objects, err := s.objects()
+	problems := []error{err}
+	var out []Removed
+	for _, o := range objects {
+		if len(o.refs) > 0 || id != "" && o.id != id {
+			continue
+		}
+		gone, err := s.removeObject(ctx, o, opts)
+		if !errors.Is(err, lock.ErrBusy) {
+			problems = append(problems, err)
+		}
+		out = append(out, gone...)
+	}
+	return out, errors.Join(problems...)
 }
 
 // Evict brings the store below its bound: of the images that can be had again and that nobody uses, those go that were not used

@@ -40,9 +40,26 @@ func TestAChangedBitIsNoticedAndTheImageMadeAgain(t *testing.T) {
 				ensure(t, s, "debian-12")
 				g.Expect(tools.count()).To(Equal(2))
 				g.Expect(again.Disk).To(BeARegularFile())
+				g.Expect(again.dir).NotTo(Equal(img.dir), "the fake builder makes another disk each time")
+				g.Expect(img.dir).NotTo(BeADirectory())
 			})
 		}
 	}
+}
+
+func TestDamagedFilesStayWhileANodeHasThemOpen(t *testing.T) {
+	g := NewWithT(t)
+	s, tools := newStore(t, nil)
+	img, err := s.Ensure(t.Context(), Request{Name: "debian-12"})
+	g.Expect(err).NotTo(HaveOccurred())
+	damage(t, img.Disk, flipped)
+	ensure(t, s, "debian-12")
+	g.Expect(tools.count()).To(Equal(2))
+	g.Expect(img.dir).To(BeADirectory())
+	g.Expect(img.Close()).To(Succeed())
+	_, err = s.GC(t.Context(), GCOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(img.dir).NotTo(BeADirectory())
 }
 
 func TestADamagedImportSaysWhatToDo(t *testing.T) {
