@@ -31,6 +31,8 @@ var _ = Describe("Installed on a machine: "+product().String(), Ordered, Continu
 		d.host, err = kit.Install(ctx, d.node)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(d.host.WaitServer(ctx)).To(Succeed())
+		d.id, err = d.host.ID(ctx)
+		Expect(err).NotTo(HaveOccurred())
 	}, NodeTimeout(30*time.Minute))
 
 	packageSpecs(d)
@@ -128,8 +130,6 @@ func identitySpecs(d *desktop) {
 		Expect(err).NotTo(HaveOccurred())
 		report("id", fmt.Sprint(ids))
 		Expect(ids).To(And(HaveKey("--get-id"), HaveKey("IPC"), HaveKey("enc_id")))
-		d.id, err = d.host.ID(ctx)
-		Expect(err).NotTo(HaveOccurred())
 		Expect(d.id).To(MatchRegexp(`^\d{6,12}$`))
 		Expect(d.host.ID(ctx)).To(Equal(d.id))
 		Expect(d.host.Restart(ctx)).To(Succeed())

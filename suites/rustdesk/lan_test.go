@@ -126,6 +126,7 @@ func evidenceSpec(w *world) {
 			}
 			return all
 		}
+		Expect(w.connect(ctx, rustdesk.Connection{List: "/", ForceRelay: true})).To(And(HaveField("Error", ""), HaveField("Path", probe.PathRelay)))
 		Eventually(ctx, func(g Gomega) {
 			told, err := w.hbbs.Told(ctx, names...)
 			g.Expect(err).NotTo(HaveOccurred())
