@@ -69,17 +69,10 @@ func (n *Node) wakeOnce(ctx context.Context, l *life, behind time.Duration) (wak
 	if _, err := rand.Read(entropy[:]); err != nil {
 		return wakeState{}, fmt.Errorf("draw entropy for the guest: %w", err)
 	}
-	// perl and python want the nanoseconds to count forward, also for a clock that is ahead.
-	seconds := int64(behind / time.Second)
-	nanos := int64(behind % time.Second)
-	if nanos < 0 {
-		seconds, nanos = seconds-1, nanos+int64(time.Second)
-	}
-	args := []string{strconv.FormatInt(seconds, 10), strconv.FormatInt(nanos, 10)}
 	var res *guest.Result
-	for _, argv := range [][]string{{"perl", "-e", wakeProgram}, {"python3", "-c", wakeProgramPython}} {
+	for _, argv := range [][]string{wakePerl(wakeProgram, behind), wakePython(wakeProgramPython, behind)} {
 		var err error
-		if res, err = l.guest.Run(ctx, guest.Cmd{Argv: append(argv, args...), Stdin: bytes.NewReader(entropy[:])}); err != nil {
+		if res, err = l.guest.Run(ctx, guest.Cmd{Argv: argv, Stdin: bytes.NewReader(entropy[:])}); err != nil {
 			return wakeState{}, err
 		}
 		if res.ExitCode() != notFound {
@@ -99,6 +92,26 @@ func (n *Node) wakeOnce(ctx context.Context, l *life, behind time.Duration) (wak
 		return state, errors.New("its random source repeats what it gave after an earlier restore")
 	}
 	return state, nil
+}
+
+// wakePerl runs a program of perl's; without "--" it would take the seconds of a clock that is ahead for a switch.
+func wakePerl(program string, behind time.Duration) []string {
+	return append([]string{"perl", "-e", program, "--"}, wakeArgs(behind)...)
+}
+
+// wakePython runs a program of python's, which takes all that follows for arguments.
+func wakePython(program string, behind time.Duration) []string {
+	return append([]string{"python3", "-c", program}, wakeArgs(behind)...)
+}
+
+// wakeArgs are seconds and nanoseconds. The nanoseconds count forward, also for a clock that is ahead.
+func wakeArgs(behind time.Duration) []string {
+	seconds := int64(behind / time.Second)
+	nanos := int64(behind % time.Second)
+	if nanos < 0 {
+		seconds, nanos = seconds-1, nanos+int64(time.Second)
+	}
+	return []string{strconv.FormatInt(seconds, 10), strconv.FormatInt(nanos, 10)}
 }
 
 // draws are the random numbers that a node gave after its last restores.

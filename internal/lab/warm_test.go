@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -372,6 +373,17 @@ func TestARandomSourceThatRepeatsItselfIsNoticed(t *testing.T) {
 	})
 	g.Expect(b.Snapshot(within(t))).To(Succeed())
 	g.Expect(b.Revert(within(t))).To(MatchError(ContainSubstring("its random source repeats what it gave after an earlier restore")))
+}
+
+func TestAClockThatIsAheadReachesTheGuestsPrograms(t *testing.T) {
+	for behind, want := range map[time.Duration]string{
+		90 * time.Second: "90 0", 1500 * time.Millisecond: "1 500000000", -21500 * time.Millisecond: "-22 500000000", -2 * time.Second: "-2 0",
+	} {
+		for _, argv := range [][]string{wakePerl(`print "@ARGV"`, behind), wakePython(`import sys; print(*sys.argv[1:], end="")`, behind)} {
+			out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput()
+			NewWithT(t).Expect(string(out), err).To(Equal(want), argv[0])
+		}
+	}
 }
 
 func TestParseWake(t *testing.T) {
