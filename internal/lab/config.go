@@ -68,7 +68,7 @@ type Limits struct {
 	Init     time.Duration // cloud-init, with the packages it installs
 	Units    time.Duration // systemd's start-up
 	Evidence time.Duration // what is asked of one guest for evidence
-	Boots    int           // how many nodes of the lab boot at once; the others wait, and their time does not run
+	Boots    int           // how many nodes boot at once, of all labs that share the run folder; the others wait, and their time does not run
 }
 
 func (l Limits) withDefaults() Limits {

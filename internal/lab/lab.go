@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sync/semaphore"
 
 	"ionlab/internal/fabric"
 	"ionlab/internal/ledger"
@@ -29,8 +28,6 @@ type Lab struct {
 	topo   *topology.Topology
 	log    *slog.Logger
 	limits Limits
-
-	bootTurns *semaphore.Weighted
 
 	nodes   []*Node
 	signer  ssh.Signer
@@ -78,7 +75,6 @@ func New(cfg Config) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{cfg: cfg, topo: cfg.Topology, log: cfg.Log, limits: cfg.Limits.withDefaults()}
-	l.bootTurns = semaphore.NewWeighted(int64(l.limits.Boots))
 	if err := errors.Join(l.makeKeys(), l.drawSeed()); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -87,7 +88,7 @@ func testDirs(t testing.TB) Dirs {
 	return Dirs{Run: filepath.Join(root, "r"), State: filepath.Join(root, "s"), Cache: filepath.Join(root, "c")}
 }
 
-// files lists what is in the folders of running labs, but for the lock over them and the ledger of memory.
+// files lists what is in the folders of running labs, but for the lock over them, the ledger of memory and the turns to boot.
 func files(t testing.TB, dirs Dirs) []string {
 	t.Helper()
 	var found []string
@@ -97,7 +98,7 @@ func files(t testing.TB, dirs Dirs) []string {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
-			if entry.Name() != ".lock" && entry.Name() != ".memory" {
+			if !slices.Contains([]string{".lock", ".memory", ".boots"}, entry.Name()) {
 				found = append(found, entry.Name())
 			}
 		}

@@ -2,36 +2,65 @@ package lab
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
+	"time"
 
-	"golang.org/x/sync/semaphore"
+	"ionlab/internal/lock"
+	"ionlab/internal/poll"
 )
 
-// bootsAtOnce is how many nodes of a lab boot at the same time: enough to keep the host's processors busy, and so few that
-// each gets on. Ten machines that share two processors all the way reach sshd at the same time, and that is late.
-func bootsAtOnce() int { return max(4, 2*runtime.NumCPU()) }
+// bootsAtOnce is how many nodes boot at the same time, of all labs that share a run folder: enough to keep the host's
+// processors busy, and so few that each gets on. Ten machines that share two processors all the way reach sshd at the
+// same time, and that is late: the processors' caches serve none of them.
+func bootsAtOnce() int { return runtime.NumCPU() + 1 }
 
-// bootTurn is a node's leave to boot. Whoever has it gives it back when its guest lets somebody in: what its cloud-init runs
-// from then on may wait for the other nodes.
-type bootTurn struct{ turns *semaphore.Weighted }
+// turnEvery is how often a node looks whether it may boot.
+const turnEvery = 100 * time.Millisecond
 
-// awaitBootTurn waits until few enough nodes boot, in the order of asking.
+// turnDir is where all labs that share a run folder keep the leaves to boot.
+func turnDir(dirs Dirs) string { return filepath.Join(dirs.Run, ".boots") }
+
+// bootTurn is a node's leave to boot, a lock that its owner's end frees. Whoever has it gives it back when its guest lets
+// somebody in: what its cloud-init runs from then on may wait for the other nodes.
+type bootTurn struct{ held *lock.Lock }
+
+// awaitBootTurn waits until few enough nodes boot.
 func (n *Node) awaitBootTurn(ctx context.Context) (*bootTurn, error) {
-	turns := n.lab.bootTurns
-	if !turns.TryAcquire(1) {
-		n.setStatus("waiting for its turn to boot")
-		n.lab.tell(Event{Node: n.Name(), Stage: "waiting for its turn to boot"})
-		if err := turns.Acquire(ctx, 1); err != nil {
-			return nil, context.Cause(ctx)
-		}
+	dir := turnDir(n.lab.cfg.Dirs)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
 	}
-	return &bootTurn{turns}, nil
+	turn, told := &bootTurn{}, false
+	err := poll.Until(ctx, turnEvery, func(context.Context) error {
+		err := lock.ErrBusy
+		for i := range n.lab.limits.Boots {
+			if turn.held, err = lock.Try(filepath.Join(dir, strconv.Itoa(i)), lock.Exclusive); err == nil {
+				return nil
+			}
+			if !errors.Is(err, lock.ErrBusy) {
+				return poll.Stop(err)
+			}
+		}
+		if !told {
+			told = true
+			n.setStatus("waiting for its turn to boot")
+			n.lab.tell(Event{Node: n.Name(), Stage: "waiting for its turn to boot"})
+		}
+		return err
+	})
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, err
+	}
+	turn.held.Sign("lab " + n.lab.ID() + " boots node " + n.Name())
+	return turn, nil
 }
 
-// end gives the turn to the next node. It is idempotent.
-func (t *bootTurn) end() {
-	if t.turns != nil {
-		t.turns.Release(1)
-		t.turns = nil
-	}
-}
+// end gives the turn to another node. It is idempotent.
+func (t *bootTurn) end() { _ = t.held.Close() }
