@@ -56,24 +56,18 @@ func commandSpecs() {
 		Expect(res.Stderr()).To(Equal(fmt.Sprintf("%x  -\n", sha256.Sum256([]byte(res.Stdout())))))
 	}, NodeTimeout(3*time.Minute))
 
-	It("returns every exit code, with 50 commands at once", func(ctx SpecContext) {
+	It("returns the exit code of each of 50 commands at once", func(ctx SpecContext) {
 		var wg sync.WaitGroup
-		codes := make(chan int)
-		wrong := make(chan string, 256)
-		for range 50 {
+		wrong := make(chan string, 50)
+		for i := range 50 {
 			wg.Go(func() {
-				for code := range codes {
-					res, err := bench.Exec(ctx, "sh", "-c", fmt.Sprintf("exit %d", code))
-					if err != nil || res.ExitCode() != code {
-						wrong <- fmt.Sprintf("%d: %v %v", code, res, err)
-					}
+				code := 5*i + 1
+				res, err := bench.Exec(ctx, "sh", "-c", fmt.Sprintf("exit %d", code))
+				if err != nil || res.ExitCode() != code {
+					wrong <- fmt.Sprintf("%d: %v %v", code, res, err)
 				}
 			})
 		}
-		for code := range 256 {
-			codes <- code
-		}
-		close(codes)
 		wg.Wait()
 		close(wrong)
 		for text := range wrong {

@@ -54,8 +54,8 @@ var _ = Describe("Reverts in a row", func() {
 		Expect(last.machines).To(BeNumerically("<=", first.machines+first.machines/4), "memory of QEMU")
 	}
 
-	It("leave the guest as it was, and nothing on the host: ten", Label("vm", "warm"), func(ctx SpecContext) {
-		again(ctx, 10)
+	It("leave the guest as it was, and nothing on the host: six", Label("vm", "warm"), func(ctx SpecContext) {
+		again(ctx, 6)
 	}, NodeTimeout(25*time.Minute))
 
 	// LABELS=soak runs this: some ten minutes.
