@@ -3,7 +3,6 @@ package network_test
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -14,7 +13,7 @@ import (
 )
 
 // Everything is on one link of alice's; so a round trip has its delay twice, and an echo is lost on either way. Nothing else may
-// keep the host busy meanwhile: that would be measured, too.
+// keep the host busy meanwhile: that would be measured, too. far_test.go has what a busy host does not change.
 var _ = Describe("A link between two machines, measured", Ordered, ContinueOnFailure, Serial, Label("vm", "network", "impairments"), func() {
 	var (
 		alice, bob *labtest.Node
@@ -35,100 +34,17 @@ var _ = Describe("A link between two machines, measured", Ordered, ContinueOnFai
 	}
 
 	DescribeTable("has a preset's delay and loss",
-		func(ctx SpecContext, preset string, delay, jitter time.Duration, lossPercent float64) {
-			const probes, gap = 2000, 2 * time.Millisecond
-			impair(ctx, labtest.Impairment{Preset: preset})
-			all, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: probes, Interval: gap, Wait: 15 * time.Second})
-			Expect(err).NotTo(HaveOccurred())
-			AddReportEntry(preset, all.GomegaString())
-			Expect(all.Sent()).To(Equal(probes))
-			pass := 1 - lossPercent/100
-			Expect(probes - all.Received()).To(within99(probes, 1-pass*pass))
-			Expect(all.MinRTT()).To(BeNumerically(">", 2*(delay-jitter)))
-
-			// Without jitter these probes tell the delay, too. With it they do not: it keeps the order of frames, so the median is
-			// that of the delay only where they are further apart than the jitter reaches. Where that would take minutes, it is
-			// measured without.
-			tolerance := max(time.Millisecond, 2*delay/20)
-			with, o := labtest.Impairment{Preset: preset}, labtest.PingOptions{Count: 200, Interval: gap, Wait: 15 * time.Second}
-			switch {
-			case jitter > 50*time.Millisecond:
-				with.Jitter, all = labtest.None, nil
-			case jitter > 0:
-				o.Interval, all = max(5*time.Millisecond, 2*jitter), nil
-				o.Count = max(forMedian(jitter, tolerance), min(o.Count, int(2*time.Second/o.Interval)))
-			}
-			added := func() time.Duration {
-				GinkgoHelper()
-				on := all
-				if all = nil; on == nil {
-					impair(ctx, with)
-					on, err = alice.Ping(ctx, peer, o)
-					Expect(err).NotTo(HaveOccurred())
-				}
-				Expect(alice.Link("lan").Reset(ctx)).To(Succeed())
-				plain, err := alice.Ping(ctx, peer, labtest.PingOptions{Count: 200, Interval: gap})
-				Expect(err).NotTo(HaveOccurred())
-				AddReportEntry(preset, fmt.Sprintf("%s; median without: %s", on.GomegaString(), plain.MedianRTT()))
-				return on.MedianRTT() - plain.MedianRTT()
-			}
-			// What else the host does in one of the two measurements makes them differ: then they are made again.
-			Eventually(added).WithPolling(time.Millisecond).WithTimeout(time.Minute).Should(BeNumerically("~", 2*delay, tolerance))
-		},
-		Entry(nil, "localhost", time.Duration(0), time.Duration(0), 0.0, NodeTimeout(3*time.Minute)),
-		Entry(nil, "basement_lan", 500*time.Microsecond, 100*time.Microsecond, 0.0, NodeTimeout(3*time.Minute)),
-		Entry(nil, "home_lan", 2*time.Millisecond, time.Millisecond, 0.01, NodeTimeout(3*time.Minute)),
-		Entry(nil, "campus", 5*time.Millisecond, time.Duration(0), 0.01, NodeTimeout(3*time.Minute)),
-		Entry(nil, "broadband", 20*time.Millisecond, time.Duration(0), 0.1, NodeTimeout(3*time.Minute)),
-		Entry(nil, "friend_wan", 50*time.Millisecond, 10*time.Millisecond, 0.5, NodeTimeout(3*time.Minute)),
-		Entry(nil, "cellular", 100*time.Millisecond, time.Duration(0), 2.0, NodeTimeout(3*time.Minute)),
-		Entry(nil, "mobile_cell", 100*time.Millisecond, 30*time.Millisecond, 2.0, NodeTimeout(3*time.Minute)),
-		Entry(nil, "urban_congested", 150*time.Millisecond, 80*time.Millisecond, 15.0, NodeTimeout(3*time.Minute)),
-		Entry(nil, "satellite", 600*time.Millisecond, 50*time.Millisecond, 5.0, NodeTimeout(3*time.Minute)),
-		Entry(nil, "intermittent", 500*time.Millisecond, 300*time.Millisecond, 50.0, NodeTimeout(3*time.Minute)),
-		Entry(nil, "deep_space", 2*time.Second, 200*time.Millisecond, 10.0, NodeTimeout(3*time.Minute)),
+		func(ctx SpecContext, p preset) { p.check(ctx, alice, peer) },
+		Entry(nil, preset{"localhost", 0, 0, 0}, NodeTimeout(3*time.Minute)),
+		Entry(nil, preset{"basement_lan", 500 * time.Microsecond, 100 * time.Microsecond, 0}, NodeTimeout(3*time.Minute)),
+		Entry(nil, preset{"home_lan", 2 * time.Millisecond, time.Millisecond, 0.01}, NodeTimeout(3*time.Minute)),
+		Entry(nil, preset{"campus", 5 * time.Millisecond, 0, 0.01}, NodeTimeout(3*time.Minute)),
+		Entry(nil, preset{"broadband", 20 * time.Millisecond, 0, 0.1}, NodeTimeout(3*time.Minute)),
+		Entry(nil, preset{"friend_wan", 50 * time.Millisecond, 10 * time.Millisecond, 0.5}, NodeTimeout(3*time.Minute)),
 	)
 
 	DescribeTable("lets through what its rate says, and no more",
-		func(ctx SpecContext, rate labtest.Rate) {
-			for _, udp := range []bool{false, true} {
-				o := labtest.ThroughputOptions{Duration: 4 * time.Second, Omit: time.Second}
-				if rate < 5*labtest.Mbps { // What is in the queue when the time ends counts for more.
-					o.Duration, o.Omit = 10*time.Second, 2*time.Second
-				}
-				// A frame that is full carries 1448 bytes of TCP's payload, with time stamps, and 1472 of UDP's.
-				payload := 1448.0
-				if udp {
-					o.UDP, o.PacketSize, payload = rate*12/10, 1472, 1472
-				}
-				throughput := func() float64 {
-					GinkgoHelper()
-					res, err := alice.Throughput(ctx, bob, o)
-					Expect(err).NotTo(HaveOccurred())
-					AddReportEntry(alice.Link("lan").GomegaString(), res.GomegaString())
-					return res.BitsPerSecond()
-				}
-				want := float64(rate) * payload / 1514
-				right := BeNumerically("~", want, want/20)
-				impair(ctx, labtest.Impairment{Rate: rate})
-				got := throughput()
-				if rate >= 50*labtest.Mbps && got < 0.95*want {
-					// An emulated guest may not be able to drive more than that: then it does no better without the limit.
-					Expect(alice.Link("lan").Reset(ctx)).To(Succeed())
-					if throughput() < 1.3*want {
-						continue
-					}
-					impair(ctx, labtest.Impairment{Rate: rate})
-				}
-				Expect(measured(got, throughput, right)).To(right, "%s UDP %t", rate, udp)
-				Expect(alice.Link("lan").Reset(ctx)).To(Succeed())
-			}
-		},
-		Entry(nil, 500*labtest.Kbps, NodeTimeout(3*time.Minute)),
-		Entry(nil, 1*labtest.Mbps, NodeTimeout(3*time.Minute)),
-		Entry(nil, 2*labtest.Mbps, NodeTimeout(3*time.Minute)),
-		Entry(nil, 5*labtest.Mbps, NodeTimeout(3*time.Minute)),
-		Entry(nil, 10*labtest.Mbps, NodeTimeout(3*time.Minute)),
+		func(ctx SpecContext, rate labtest.Rate) { letsThrough(ctx, alice, bob, rate) },
 		Entry(nil, 50*labtest.Mbps, NodeTimeout(3*time.Minute)),
 		Entry(nil, 100*labtest.Mbps, NodeTimeout(3*time.Minute)),
 	)
@@ -207,15 +123,6 @@ var _ = Describe("A link between two machines, measured", Ordered, ContinueOnFai
 		AddReportEntry("measured", fmt.Sprint(measured))
 	}, NodeTimeout(2*time.Minute))
 })
-
-// forMedian is how many round trips it takes for the 99 % interval of their median to be no wider than a tolerance. Each
-// direction adds anything within the jitter, both together a triangle of twice its width, whose density in the middle is
-// 1/(2*jitter); so the median's standard error, 1/(2*density*sqrt(n)), is jitter/sqrt(n). A third more makes up for what is
-// lost and for the host.
-func forMedian(jitter, tolerance time.Duration) int {
-	root := 2.576 * float64(jitter) / float64(tolerance)
-	return max(40, int(math.Ceil(root*root*4/3)))
-}
 
 // pair starts a lab of two machines on one network. With one seed the link loses the same frames each time, as far as the guests
 // send the same: the intervals are of 99 %.
