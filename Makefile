@@ -5,6 +5,7 @@
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default, but two where there
 #                     are two processors and 6 GB of memory: one boots or waits while the other computes. Some suites run in
 #                     one process whatever this is
+#   BESIDE=N          suites beside each other, each with PROCS processes; three where there are 18 GB of memory, one below 12
 #   LABELS=...        Ginkgo label filter; left out are specs labelled large (ten machines), exhaustive (all cases of a matrix),
 #                     faults (make faults) and soak (make soak)
 #   RUSTDESK_DEB=...  RustDesk's package for suites/rustdesk; a stand-in when unset
@@ -15,6 +16,7 @@
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
 
 IMAGE        ?= debian-12
+BESIDE       ?= $(shell awk '/^MemTotal:/ { n = int($$2 / 6e6); print (n > 3 ? 3 : n > 1 ? n : 1) }' /proc/meminfo)
 PROCS        ?= $(shell awk -v n=$$(nproc) '/^MemTotal:/ { print (n > 5 ? int(n / 2) : n > 1 && $$2 > 6e6 ? 2 : 1) }' /proc/meminfo)
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 60m
@@ -26,7 +28,9 @@ NO_HEADERS := -tags libvirt_dlopen
 GO_TOOL    := go tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
+ifeq ($(filter $(OUT)/%,$(MAKECMDGOALS)),)
+.NOTPARALLEL: # but for the suites, by a make of their own
+endif
 .PHONY: help setup build image run test check fmt lint unit suites portal-mutation rustdesk-matrix faults bench soak fuzz clean
 
 help: ## list the targets
@@ -62,30 +66,43 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 	@! grep -B1 '<skipped' $(OUT)/unit.xml || \
 		$(if $(filter test,$(MAKECMDGOALS)),{ echo "unit: skipped tests are no success here (see above)"; false; },true)
 
-# Suites that have only been seen to pass in one process. The others run first; ^C ends both runs.
-ALONE  := ./suites/faults/
-FOUND  = $(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go))))
-BESIDE = $(if $(filter 1,$(PROCS)),$(FOUND),$(filter-out $(ALONE),$(FOUND)))
-APART  = $(filter-out $(BESIDE),$(FOUND))
-# Of a name, processes and suites: out/NAME.xml and out/NAME.json.
-ginkgo = go tool ginkgo run --procs=$(2) --randomize-all --keep-going --fail-on-pending \
-		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
-		--output-dir=$(OUT) --junit-report=$(1).xml --json-report=$(1).json \
-		$$color $(GINKGO_FLAGS) $(3) || status=$$?
+# Each suite is run by a Ginkgo of its own, some of them beside each other: a machine that one waits for leaves the processors
+# to the others. MEASURED ones tell milliseconds apart, so all others are nice to them. ALONE ones take one process, whatever
+# PROCS is: their specs break what they share. The longest come first.
+MEASURED := ./suites/network/
+ALONE    := ./suites/faults/
+FIRST    := $(MEASURED) ./suites/rustdesk/ ./suites/lab/
+FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
+ORDERED  = $(filter $(FOUND),$(FIRST)) $(filter-out $(FIRST),$(FOUND))
+# The report of a suite: ./suites/lab/ has out/suites.lab.json, and out/suites.lab.xml beside it.
+report   = $(OUT)/$(subst /,.,$(patsubst ./%,%,$(1:%/=%))).json
 
 # Ginkgo's exit status and the count both decide: a run whose specs were all left out is no success.
 suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@mkdir -p $(OUT)
-	@rm -rf $(OUT)/suites.xml $(OUT)/suites.json $(OUT)/beside.* $(OUT)/apart.* $(OUT)/artifacts
+	@rm -rf $(OUT)/suites.* $(OUT)/artifacts
 	@$(if $(FOUND),,echo "suites: no suite in $(SUITES)"; exit 2)
 	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))$(if $(RUSTDESK_SERVER_DEB),, (its server: a stand-in))"
-	@status=0; stop=; color=; [ -t 1 ] || color=--no-color; trap 'stop=y' INT; \
+	@$(if $(filter 1,$(BESIDE) $(words $(FOUND))),,echo "suites: $(BESIDE) of $(words $(FOUND)) at once; each is printed when it ends")
+	@status=0; trap : INT; \
 	export LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts}; \
-	$(if $(BESIDE),$(call ginkgo,beside,$(PROCS),$(BESIDE));) \
-	$(if $(APART),[ -n "$$stop" ] || $(call ginkgo,apart,1,$(APART));) \
-	go run ./scripts/tally $(OUT)/suites.json $(if $(BESIDE),$(OUT)/beside.json) $(if $(APART),$(OUT)/apart.json) || status=1; \
+	$(MAKE_COMMAND) --no-print-directory --keep-going --jobs=$(BESIDE) $(if $(filter 1,$(BESIDE) $(words $(FOUND))),,--output-sync) \
+		$(foreach suite,$(ORDERED),$(call report,$(suite))) || status=$$?; \
+	go run ./scripts/tally $(OUT)/suites.json $(foreach suite,$(ORDERED),$(call report,$(suite))) || status=1; \
 	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $$LABTEST_ARTIFACTS"; \
 	exit $$status
+
+define run_suite
+.PHONY: $(call report,$(1))
+$(call report,$(1)):
+	@color=; [ -t 1 ] || color=--no-color; \
+	$(if $(filter $(MEASURED),$(FOUND)),$(if $(filter $(MEASURED),$(1)),,nice -n 19)) \
+	go tool ginkgo run --procs=$(if $(filter $(ALONE),$(1)),1,$(PROCS)) --randomize-all --keep-going --fail-on-pending \
+		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
+		--output-dir=$(OUT) --junit-report=$(basename $(notdir $(call report,$(1)))).xml --json-report=$(notdir $(call report,$(1))) \
+		$$$$color $(GINKGO_FLAGS) $(1)
+endef
+$(foreach suite,$(FOUND),$(eval $(call run_suite,$(suite))))
 
 portal-mutation: ## each defect of the reference backend, and the checks that it makes fail: the whole table; `make unit` has a sample
 	PORTAL_MUTATION=all go test $(NO_HEADERS) -count=1 -timeout 60m -run TestMutation -v ./fixtures/portal/checks/
