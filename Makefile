@@ -71,7 +71,7 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 # PROCS is: their specs break what they share. The longest come first.
 MEASURED := ./suites/network/
 ALONE    := ./suites/faults/
-FIRST    := $(MEASURED) ./suites/rustdesk/ ./suites/lab/
+FIRST    := $(MEASURED) ./suites/rustdesk/ ./suites/lab/ ./suites/portal/ ./suites/faults/
 FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
 ORDERED  = $(filter $(FOUND),$(FIRST)) $(filter-out $(FIRST),$(FOUND))
 # The report of a suite: ./suites/lab/ has out/suites.lab.json, and out/suites.lab.xml beside it.
@@ -95,7 +95,7 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 define run_suite
 .PHONY: $(call report,$(1))
 $(call report,$(1)):
-	@color=; [ -t 1 ] || color=--no-color; \
+	@trap : INT; color=; [ -t 1 ] || color=--no-color; \
 	$(if $(filter $(MEASURED),$(FOUND)),$(if $(filter $(MEASURED),$(1)),,nice -n 19)) \
 	go tool ginkgo run --procs=$(if $(filter $(ALONE),$(1)),1,$(PROCS)) --randomize-all --keep-going --fail-on-pending \
 		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
