@@ -5,7 +5,8 @@
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default, but two where there
 #                     are two processors and 6 GB of memory: one boots or waits while the other computes. Some suites run in
 #                     one process whatever this is
-#   BESIDE=N          suites beside each other, each with PROCS processes; three where there are 18 GB of memory, one below 12
+#   BESIDE=N          suites beside each other, each with PROCS processes. With three, two processors have no idle moment left, and
+#                     specs that time what programs do may fail for it
 #   LABELS=...        Ginkgo label filter; left out are specs labelled large (ten machines), exhaustive (all cases of a matrix),
 #                     faults (make faults) and soak (make soak)
 #   RUSTDESK_DEB=...  RustDesk's package for suites/rustdesk; a stand-in when unset
@@ -16,7 +17,7 @@
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
 
 IMAGE        ?= debian-12
-BESIDE       ?= $(shell awk '/^MemTotal:/ { n = int($$2 / 6e6); print (n > 3 ? 3 : n > 1 ? n : 1) }' /proc/meminfo)
+BESIDE       ?= 1
 PROCS        ?= $(shell awk -v n=$$(nproc) '/^MemTotal:/ { print (n > 5 ? int(n / 2) : n > 1 && $$2 > 6e6 ? 2 : 1) }' /proc/meminfo)
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 60m
@@ -66,9 +67,8 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 	@! grep -B1 '<skipped' $(OUT)/unit.xml || \
 		$(if $(filter test,$(MAKECMDGOALS)),{ echo "unit: skipped tests are no success here (see above)"; false; },true)
 
-# Each suite is run by a Ginkgo of its own, some of them beside each other: a machine that one waits for leaves the processors
-# to the others. MEASURED ones tell milliseconds apart, so all others are nice to them. ALONE ones take one process, whatever
-# PROCS is: their specs break what they share. The longest come first.
+# Each suite is run by a Ginkgo of its own, BESIDE of them at once. MEASURED ones tell milliseconds apart, so all others are
+# nice to them. ALONE ones take one process, whatever PROCS is: their specs break what they share. The longest come first.
 MEASURED := ./suites/network/
 ALONE    := ./suites/faults/
 FIRST    := $(MEASURED) ./suites/rustdesk/ ./suites/lab/ ./suites/portal/ ./suites/faults/
@@ -96,7 +96,7 @@ define run_suite
 .PHONY: $(call report,$(1))
 $(call report,$(1)):
 	@trap : INT; color=; [ -t 1 ] || color=--no-color; \
-	$(if $(filter $(MEASURED),$(FOUND)),$(if $(filter $(MEASURED),$(1)),,nice -n 19)) \
+	$(if $(filter-out 1,$(BESIDE)),$(if $(filter $(MEASURED),$(FOUND)),$(if $(filter $(MEASURED),$(1)),,nice -n 19))) \
 	go tool ginkgo run --procs=$(if $(filter $(ALONE),$(1)),1,$(PROCS)) --randomize-all --keep-going --fail-on-pending \
 		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
 		--output-dir=$(OUT) --junit-report=$(basename $(notdir $(call report,$(1)))).xml --json-report=$(notdir $(call report,$(1))) \
