@@ -98,9 +98,9 @@ $(call report,$(1)):
 	@trap : INT; color=; [ -t 1 ] || color=--no-color; \
 	$(if $(filter-out 1,$(BESIDE)),$(if $(filter $(MEASURED),$(FOUND)),$(if $(filter $(MEASURED),$(1)),,nice -n 19))) \
 	go tool ginkgo run --procs=$(if $(filter $(ALONE),$(1)),1,$(PROCS)) --randomize-all --keep-going --fail-on-pending \
-		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$(LABELS)' \
+		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$$(LABELS)' \
 		--output-dir=$(OUT) --junit-report=$(basename $(notdir $(call report,$(1)))).xml --json-report=$(notdir $(call report,$(1))) \
-		$$$$color $(GINKGO_FLAGS) $(1)
+		$$$$color $$(GINKGO_FLAGS) $(1)
 endef
 $(foreach suite,$(FOUND),$(eval $(call run_suite,$(suite))))
 
