@@ -35,31 +35,35 @@ func (n *Node) awaitBootTurn(ctx context.Context) (*bootTurn, error) {
 		return nil, err
 	}
 	turn, told := &bootTurn{}, false
-	err := poll.Until(ctx, turnEvery, func(context.Context) error {
-		err := lock.ErrBusy
-		for i := range n.lab.limits.Boots {
-			if turn.held, err = lock.Try(filepath.Join(dir, strconv.Itoa(i)), lock.Exclusive); err == nil {
-				return nil
-			}
-			if !errors.Is(err, lock.ErrBusy) {
-				return poll.Stop(err)
-			}
-		}
-		if !told {
+	if err := poll.Until(ctx, turnEvery, func(context.Context) (err error) {
+		turn.held, err = freeTurn(dir, n.lab.limits.Boots)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, lock.ErrBusy):
+			return poll.Stop(err)
+		case !told:
 			told = true
 			n.setStatus("waiting for its turn to boot")
 			n.lab.tell(Event{Node: n.Name(), Stage: "waiting for its turn to boot"})
 		}
 		return err
-	})
-	switch {
-	case ctx.Err() != nil && err != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
+	}); err != nil {
 		return nil, err
 	}
 	turn.held.Sign("lab " + n.lab.ID() + " boots node " + n.Name())
 	return turn, nil
+}
+
+// freeTurn takes the first turn that nobody has; the error is lock.ErrBusy where there is none, with who has the last.
+func freeTurn(dir string, turns int) (held *lock.Lock, err error) {
+	for i := range turns {
+		held, err = lock.Try(filepath.Join(dir, strconv.Itoa(i)), lock.Exclusive)
+		if !errors.Is(err, lock.ErrBusy) {
+			return held, err
+		}
+	}
+	return nil, err
 }
 
 // end gives the turn to another node. It is idempotent.

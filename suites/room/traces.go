@@ -91,7 +91,7 @@ func (r Room) Traces() []string {
 // tidy are the files that belong into a room whose labs have ended: locks of the folders themselves, the books of memory
 // and the turns to boot, images and snapshots that a reference leads to, packages for the next build, and what is known of QEMU.
 var tidy = regexp.MustCompile(`^(` + strings.Join([]string{
-	`r/\.lock`, `r/\.memory/lock`, `r/\.boots/\d`,
+	`r/\.lock`, `r/\.memory/lock`, `r/\.boots/\d+`,
 	`c/images/(refs/\w+-[0-9a-f]{40}\.json|checked/[0-9a-f]{40}|debs/[^/]+\.deb|debs/lock)`,
 	`c/images/locks/object-[0-9a-f]{40}`,
 	`c/snapshots/refs/[0-9a-f]{32}`, `c/snapshots/tmp/\.lock`,
