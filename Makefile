@@ -71,9 +71,10 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 # nice to them. ALONE ones take one process, whatever PROCS is: their specs break what they share. The longest come first.
 MEASURED := ./suites/network/
 ALONE    := ./suites/faults/
-FIRST    := $(MEASURED) ./suites/rustdesk/ ./suites/lab/ ./suites/portal/ ./suites/faults/
+FIRST    := $(MEASURED) ./suites/rustdesk/ ./suites/lab/ ./suites/portal/ $(ALONE)
 FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
 ORDERED  = $(filter $(FOUND),$(FIRST)) $(filter-out $(FIRST),$(FOUND))
+TOGETHER = $(if $(filter 1,$(BESIDE) $(words $(FOUND))),,yes)
 # The report of a suite: ./suites/lab/ has out/suites.lab.json, and out/suites.lab.xml beside it.
 report   = $(OUT)/$(subst /,.,$(patsubst ./%,%,$(1:%/=%))).json
 
@@ -83,10 +84,10 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@rm -rf $(OUT)/suites.* $(OUT)/artifacts
 	@$(if $(FOUND),,echo "suites: no suite in $(SUITES)"; exit 2)
 	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))$(if $(RUSTDESK_SERVER_DEB),, (its server: a stand-in))"
-	@$(if $(filter 1,$(BESIDE) $(words $(FOUND))),,echo "suites: $(BESIDE) of $(words $(FOUND)) at once; each is printed when it ends")
+	@$(if $(TOGETHER),echo "suites: $(BESIDE) of $(words $(FOUND)) at once; each is printed when it ends")
 	@status=0; trap : INT; \
 	export LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts}; \
-	$(MAKE_COMMAND) --no-print-directory --keep-going --jobs=$(BESIDE) $(if $(filter 1,$(BESIDE) $(words $(FOUND))),,--output-sync) \
+	$(MAKE_COMMAND) --no-print-directory --keep-going --jobs=$(BESIDE) $(if $(TOGETHER),--output-sync) \
 		$(foreach suite,$(ORDERED),$(call report,$(suite))) || status=$$?; \
 	go run ./scripts/tally $(OUT)/suites.json $(foreach suite,$(ORDERED),$(call report,$(suite))) || status=1; \
 	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $$LABTEST_ARTIFACTS"; \
@@ -96,7 +97,7 @@ define run_suite
 .PHONY: $(call report,$(1))
 $(call report,$(1)):
 	@trap : INT; color=; [ -t 1 ] || color=--no-color; \
-	$(if $(filter-out 1,$(BESIDE)),$(if $(filter $(MEASURED),$(FOUND)),$(if $(filter $(MEASURED),$(1)),,nice -n 19))) \
+	$(if $(and $(TOGETHER),$(filter $(MEASURED),$(FOUND)),$(filter-out $(MEASURED),$(1))),nice -n 19) \
 	go tool ginkgo run --procs=$(if $(filter $(ALONE),$(1)),1,$(PROCS)) --randomize-all --keep-going --fail-on-pending \
 		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$$(LABELS)' \
 		--output-dir=$(OUT) --junit-report=$(basename $(notdir $(call report,$(1)))).xml --json-report=$(notdir $(call report,$(1))) \
