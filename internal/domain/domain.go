@@ -165,13 +165,14 @@ func translationsMB(memoryMB int) int { return min(max(memoryMB/2, 256), 1024) }
 
 // planCPU gives the guest all that the accelerator can do. Snapshots do not travel between hosts, so nothing asks for
 // a CPU that others have too. But what an emulated one says of its string instructions (ERMS) is not so: QEMU copies byte
-// by byte where they are used for their speed. Without, kernel and libraries copy words, and twice as fast.
+// by byte where they are used for their speed. Without, kernel and libraries copy words, and twice as fast. FSRM goes with it: QEMU 8
+// and later know it, and a kernel that finds it without ERMS hangs before its first word.
 func planCPU(accel string) *libvirtxml.DomainCPU {
 	if accel == AccelKVM {
 		return &libvirtxml.DomainCPU{Mode: "host-passthrough", Check: "none"}
 	}
 	return &libvirtxml.DomainCPU{
-		Mode: "maximum", Check: "none", Features: []libvirtxml.DomainCPUFeature{{Policy: "disable", Name: "erms"}},
+		Mode: "maximum", Check: "none", Features: []libvirtxml.DomainCPUFeature{{Policy: "disable", Name: "erms"}, {Policy: "disable", Name: "fsrm"}},
 	}
 }
 
