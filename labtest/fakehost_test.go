@@ -31,6 +31,7 @@ func (noNodes) Hypervisor(context.Context, string, *lab.Account) (lab.Hypervisor
 	return noMachines{}, nil
 }
 func (noNodes) Overlay(context.Context, string, string, string, int64) error { return errNoNodes }
+func (noNodes) Rebase(context.Context, string, string, string) error         { return errNoNodes }
 
 type noMachines struct{}
 

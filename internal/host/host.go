@@ -103,15 +103,24 @@ func (h *Host) Hypervisor(ctx context.Context, dir string, account *lab.Account)
 
 // Overlay makes a qcow2 disk on top of an image's disk.
 func (h *Host) Overlay(ctx context.Context, path, base, format string, size int64) error {
-	cmd := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", format, path, strconv.FormatInt(size, 10)) //nolint:gosec // no shell; the paths are ours.
+	return qemuImg(ctx, "make disk "+path+" on "+base, "create", "-q", "-f", "qcow2", "-b", base, "-F", format, path, strconv.FormatInt(size, 10))
+}
+
+// Rebase writes the path of the base into the disk's header, and touches nothing else.
+func (h *Host) Rebase(ctx context.Context, path, base, format string) error {
+	return qemuImg(ctx, "put disk "+path+" on "+base, "rebase", "-q", "-u", "-f", "qcow2", "-b", base, "-F", format, path)
+}
+
+func qemuImg(ctx context.Context, doing string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "qemu-img", args...) //nolint:gosec // no shell; the paths are ours.
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("make disk %s: %w (package qemu-utils; `make setup` installs it)", path, err)
+		return fmt.Errorf("%s: %w (package qemu-utils; `make setup` installs it)", doing, err)
 	}
 	if err != nil {
-		return fmt.Errorf("make disk %s on %s: %w: %s", path, base, err, strings.TrimSpace(stderr.String()))
+		return fmt.Errorf("%s: %w: %s", doing, err, strings.TrimSpace(stderr.String()))
 	}
 	return nil
 }

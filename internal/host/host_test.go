@@ -61,19 +61,23 @@ func TestForcedAcceleratorNeedsNoProbe(t *testing.T) {
 	g.Expect(reason).NotTo(BeEmpty())
 }
 
-func TestOverlayIsMadeByQEMUImg(t *testing.T) {
+func TestOverlaysAreMadeByQEMUImg(t *testing.T) {
 	g := NewWithT(t)
 	h := newHost(t)
 	bin := t.TempDir()
 	t.Setenv("PATH", bin)
 	tool := filepath.Join(bin, "qemu-img")
 	err := h.Overlay(context.Background(), "/s/a.qcow2", "/images/base", "qcow2", 1<<30)
-	g.Expect(err).To(MatchError("make disk /s/a.qcow2: exec: \"qemu-img\": executable file not found in $PATH (package qemu-utils; `make setup` installs it)"))
+	g.Expect(err).To(MatchError("make disk /s/a.qcow2 on /images/base: exec: \"qemu-img\": executable file not found in $PATH (package qemu-utils; `make setup` installs it)"))
 	g.Expect(os.WriteFile(tool, []byte("#!/bin/sh\nprintf '%s ' \"$@\" >$0.argv\n"), 0o755)).To(Succeed())
 	g.Expect(h.Overlay(context.Background(), "/s/a.qcow2", "/images/base", "raw", 1<<30)).To(Succeed())
 	argv, err := os.ReadFile(tool + ".argv")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(argv)).To(Equal("create -q -f qcow2 -b /images/base -F raw /s/a.qcow2 1073741824 "))
+	g.Expect(h.Rebase(context.Background(), "/s/a.qcow2", "../base", "raw")).To(Succeed())
+	argv, err = os.ReadFile(tool + ".argv")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(argv)).To(Equal("rebase -q -u -f qcow2 -b ../base -F raw /s/a.qcow2 "))
 	g.Expect(os.WriteFile(tool, []byte("#!/bin/sh\necho 'qemu-img: No space left on device' >&2\nexit 1\n"), 0o755)).To(Succeed())
 	err = h.Overlay(context.Background(), "/s/a.qcow2", "/images/base", "qcow2", 1<<30)
 	g.Expect(err).To(MatchError("make disk /s/a.qcow2 on /images/base: exit status 1: qemu-img: No space left on device"))

@@ -57,6 +57,8 @@ type Host interface {
 	Hypervisor(ctx context.Context, dir string, account *Account) (Hypervisor, error)
 	// Overlay makes a qcow2 disk of size bytes on top of an image's disk.
 	Overlay(ctx context.Context, path, base, format string, size int64) error
+	// Rebase changes where an overlay, which nothing uses, looks for the same base: a path that begins at its own folder.
+	Rebase(ctx context.Context, path, base, format string) error
 }
 
 // Limits bound the stages of a start, and the taking of evidence. A stage that cannot succeed any more ends sooner, with

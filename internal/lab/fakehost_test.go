@@ -21,6 +21,7 @@ type fakeHost struct {
 	hypervisors []*fakeHypervisor
 	plans       map[string]*plan // by node
 	overlays    []string
+	rebased     []string
 	failImage   error
 	failStart   error // of the hypervisor
 	failCreate  error
@@ -151,6 +152,13 @@ func (h *fakeHost) Overlay(ctx context.Context, path, _, _ string, size int64) e
 	defer h.mu.Unlock()
 	h.overlays = append(h.overlays, fmt.Sprintf("%s %d", filepath.Base(path), size))
 	return os.WriteFile(path, nil, 0o600)
+}
+
+func (h *fakeHost) Rebase(_ context.Context, path, base, format string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rebased = append(h.rebased, fmt.Sprintf("%s %s %s", filepath.Base(path), base, format))
+	return nil
 }
 
 // fakeHypervisor makes fakeMachines.

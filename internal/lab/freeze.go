@@ -34,7 +34,7 @@ func (l *Lab) freeze(ctx context.Context) error {
 		return err
 	}
 	for _, node := range l.nodes {
-		if err := node.putInto(w.draft); err != nil {
+		if err := node.putInto(ctx, w.draft); err != nil {
 			return err
 		}
 	}
@@ -123,7 +123,13 @@ func (n *Node) rehearse(ctx context.Context, l *life) error {
 }
 
 // putInto moves what a stopped node left on the host into the draft.
-func (n *Node) putInto(draft *snapshot.Draft) error {
+func (n *Node) putInto(ctx context.Context, draft *snapshot.Draft) error {
+	// Images and snapshots may move together: a cache folder that is kept elsewhere between runs is still warm.
+	if base, ok := draft.FromEntry(n.image.Disk); ok {
+		if err := n.lab.cfg.Host.Rebase(ctx, n.files.overlay, base, n.image.Format); err != nil {
+			return err
+		}
+	}
 	if err := draft.Take(n.files.overlay, n.Name()+layerSuffix); err != nil {
 		return err
 	}

@@ -112,6 +112,39 @@ func TestTheSecondStartIsWarm(t *testing.T) {
 	g.Expect(third.Beginning()).To(warm(), "beside the other")
 }
 
+func TestACacheThatMovedIsStillWarm(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	dirs, host := testDirs(t), newFakeHost(t)
+	images := filepath.Join(dirs.Cache, "images")
+	g.Expect(os.Mkdir(dirs.Cache, 0o755)).To(Succeed())
+	g.Expect(os.Rename(host.dir, images)).To(Succeed())
+	host.dir = images
+	leaveSnapshot(t, dirs, host, two)
+	g.Expect(host.rebased).To(ConsistOf("alice.qcow2 ../../../images/disk.qcow2 qcow2", "bob.qcow2 ../../../images/disk.qcow2 qcow2"))
+
+	g.Expect(os.Rename(dirs.Cache, dirs.Cache+"2")).To(Succeed())
+	dirs.Cache += "2"
+	host.dir = filepath.Join(dirs.Cache, "images")
+	b := warmBench(t, dirs, host, two, nil)
+	b.up()
+	g.Expect(b.Beginning()).To(warm())
+}
+
+func TestAnImageOutsideTheCacheIsKnownByItsPath(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	dirs, host := testDirs(t), newFakeHost(t)
+	leaveSnapshot(t, dirs, host, one)
+	g.Expect(host.rebased).To(BeEmpty())
+	g.Expect(os.Rename(host.dir, host.dir+"2")).To(Succeed())
+	t.Cleanup(func() { _ = os.RemoveAll(host.dir) })
+	host.dir += "2"
+	b := warmBench(t, dirs, host, one, nil)
+	b.up()
+	g.Expect(b.Beginning()).To(cold("there is no snapshot of this lab yet"))
+}
+
 func TestDeployComesAfterTheRestoreAndIsNoPartOfTheKey(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

@@ -46,6 +46,7 @@ func (n *Node) snapshotInputs(in snapshot.Inputs) error {
 	if err != nil {
 		return err
 	}
+	cfg.Kernel, cfg.Initrd = n.lab.inCache(cfg.Kernel), n.lab.inCache(cfg.Initrd)
 	xml, err := domain.XML(anonymousDomain(cfg))
 	if err != nil {
 		return err
@@ -55,8 +56,16 @@ func (n *Node) snapshotInputs(in snapshot.Inputs) error {
 		return err
 	}
 	in["node "+n.Name()] = fmt.Sprintf("image %s at %s, disk %d, seed %s, domain %s",
-		n.image.Digest, n.image.Disk, n.diskSize(), seedDigest, digest(xml))
+		n.image.Digest, n.lab.inCache(n.image.Disk), n.diskSize(), seedDigest, digest(xml))
 	return nil
+}
+
+// inCache is a path without the place of the cache folder, which may be another for the next start.
+func (l *Lab) inCache(path string) string {
+	if inside, ok := strings.CutPrefix(path, l.cfg.Dirs.Cache+"/"); ok {
+		return "/cache/" + inside
+	}
+	return path
 }
 
 // anonymousDomain is the definition without the paths and names of one lab, which a restored domain may change.

@@ -88,6 +88,23 @@ func (d *Draft) newName() (string, error) {
 // Path is where a file of the draft belongs.
 func (d *Draft) Path(name string) string { return filepath.Join(d.dir, name) }
 
+// FromEntry is the path of a file of the same cache folder, as seen from the folder that the draft becomes. It is false for
+// a file that lies elsewhere: it does not move when the cache does.
+func (d *Draft) FromEntry(path string) (relative string, ok bool) {
+	entries := d.store.path(entriesDir)
+	relative, err := filepath.Rel(filepath.Join(entries, filepath.Base(d.dir)), path)
+	if err != nil || !strings.HasPrefix(path, filepath.Dir(d.store.cfg.Dir)+"/") {
+		return "", false
+	}
+	// Where a folder of the cache is a symbolic link, ".." leads elsewhere. The draft lies as deep as the entry will.
+	seen, err := os.Stat(d.dir + "/" + relative)
+	if err != nil {
+		return "", false
+	}
+	meant, err := os.Stat(path)
+	return relative, err == nil && os.SameFile(seen, meant)
+}
+
 // Take moves a file of the host into the draft, or copies it where it lies on another file system.
 func (d *Draft) Take(src, name string) error {
 	err := os.Rename(src, d.Path(name))

@@ -37,7 +37,7 @@ func init() { //nolint:gochecknoinits // the specs of a role must not be there i
 	}
 }
 
-// in is where all specs of this suite do their damage. One of them for all: the first start in a room is a cold one.
+// in is where all specs of this suite do their damage.
 var in room.Room
 
 const single = "../../topologies/single.yaml"
@@ -46,10 +46,9 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	if os.Getenv(roleVariable) != "" {
 		return
 	}
-	labtest.Prepare(ctx, single) // its image, if need be
+	labtest.Prepare(ctx, single) // the room has its image and its snapshot from the start
 	in = room.New().Furnish()
 	in.Enter()
-	labtest.Prepare(ctx, single)
 }, NodeTimeout(30*time.Minute))
 
 // self is this program.

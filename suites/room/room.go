@@ -70,13 +70,12 @@ func Shared() string {
 	return filepath.Join(home, "labtest")
 }
 
-// Furnish gives the room a cache folder with the images of the shared one, by hard links where it can: nothing large is copied,
-// and what is removed here stays there. Locks are new files: a lock on a linked file would be everybody's. Snapshots stay behind:
-// they know their images by path, so the first start of each lab in the room is cold.
+// Furnish gives the room a cache folder with the images and snapshots of the shared one, by hard links where it can: nothing
+// large is copied, and what is removed here stays there. Locks are new files: a lock on a linked file would be everybody's.
 func (r Room) Furnish() Room {
 	ginkgo.GinkgoHelper()
 	r.Cache = filepath.Join(r.Root, "c")
-	for _, store := range []string{"images", "capabilities"} {
+	for _, store := range []string{"images", "capabilities", "snapshots"} {
 		gomega.Expect(link(filepath.Join(Shared(), store), filepath.Join(r.Cache, store))).To(gomega.Succeed())
 	}
 	return r
