@@ -7,21 +7,30 @@ import (
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 // Prepare makes what labs of these topologies need, once: images, and the snapshots from which they start warm. Paths are
 // relative to the suite's folder. Call it in the first function of SynchronizedBeforeSuite, which runs in one process
 // before the others begin; the second one then calls Start in each.
 //
-// What is there already costs nothing. A snapshot that is missing takes a cold start of its lab, which is closed again;
-// with LABTEST_WARM=off only images are made. Labs with AllowFailedUnits have snapshots of their own, which Prepare does not
+// What is there already costs nothing. A snapshot that is missing takes a cold start of its lab, which is closed again, two
+// at a time; with LABTEST_WARM=off only images are made. Labs with AllowFailedUnits have snapshots of their own, which Prepare does not
 // make. ctx bounds it all. It fails the suite when something cannot be made, with evidence as Start has it.
 func Prepare(ctx context.Context, topologyFiles ...string) {
 	ginkgo.GinkgoHelper()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2) // while one lab saves its machines or makes an image, another boots
 	for _, file := range topologyFiles {
-		if err := prepare(ctx, file); err != nil {
-			ginkgo.Fail(fmt.Sprintf("infrastructure: prepare %s: %v", file, err))
-		}
+		group.Go(func() error {
+			if err := prepare(ctx, file); err != nil {
+				return fmt.Errorf("prepare %s: %w", file, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		ginkgo.Fail(fmt.Sprintf("infrastructure: %v", err))
 	}
 }
 

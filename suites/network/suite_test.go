@@ -4,10 +4,13 @@ package network_test
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
+
+	"ionlab/labtest"
 )
 
 func TestNetwork(t *testing.T) {
@@ -18,10 +21,19 @@ func TestNetwork(t *testing.T) {
 // punch is the path of the program that punches holes, built for the guests.
 var punch string
 
-var _ = SynchronizedBeforeSuite(func() []byte {
+// Specs that measure are not to share the processors with machines that boot, so all labs are made before the first spec. Who
+// asks for one spec does not wait for that.
+var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
+	if suite, _ := GinkgoConfiguration(); len(suite.FocusStrings) == 0 {
+		var files []string
+		for _, name := range []string{"nat-matrix", "lan", "wan-two-sites", "cgnat", "satellite", "jumbo"} {
+			files = append(files, "../../topologies/"+name+".yaml")
+		}
+		labtest.Prepare(ctx, files...)
+	}
 	path, err := gexec.BuildWithEnvironment("ionlab/suites/network/punch", []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64"})
 	Expect(err).NotTo(HaveOccurred())
 	return []byte(path)
-}, func(path []byte) { punch = string(path) })
+}, func(path []byte) { punch = string(path) }, NodeTimeout(30*time.Minute))
 
 var _ = SynchronizedAfterSuite(func() {}, func() { gexec.CleanupBuildArtifacts() })
