@@ -13,9 +13,11 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gbytes"
 	"github.com/onsi/gomega/gexec"
+	"golang.org/x/sys/unix"
 
 	"ionlab/labtest"
 	. "ionlab/matchers"
+	"ionlab/suites/room"
 )
 
 var _ = Describe("An imported disk with boot loaders of its own", Ordered, ContinueOnFailure, Label("vm", "import"), func() {
@@ -35,7 +37,7 @@ var _ = Describe("An imported disk with boot loaders of its own", Ordered, Conti
 
 		// A store of its own: names of imported images are shared by all who use a store. It has no kernel to prove KVM with.
 		GinkgoT().Setenv("LABTEST_ACCEL", cli.accelerator(ctx))
-		GinkgoT().Setenv("LABTEST_CACHE_DIR", filepath.Join(root, "cache"))
+		GinkgoT().Setenv("LABTEST_CACHE_DIR", ownStore(ctx))
 		cli.importDisk(ctx, disk, "imported-bios", "bios")
 		cli.importDisk(ctx, disk, "imported-uefi", "uefi")
 		Expect(os.Remove(disk)).To(Succeed(), "the store has copied it")
@@ -97,6 +99,20 @@ var _ = Describe("An imported disk with boot loaders of its own", Ordered, Conti
 		Entry("UEFI", "uefi", "BdsDxe", NodeTimeout(3*time.Minute)),
 	)
 })
+
+// ownStore is a cache folder that nobody else uses until the end of the container. The snapshot in it stays for the next run:
+// the same disks make the same images.
+func ownStore(ctx context.Context) string {
+	GinkgoHelper()
+	dir := filepath.Join(room.Shared(), "suites", "import")
+	Expect(os.MkdirAll(dir, 0o711)).To(Succeed())
+	lock, err := os.Create(filepath.Join(filepath.Dir(dir), "import.lock"))
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(lock.Close)
+	Eventually(ctx, func() error { return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) }).
+		Within(15*time.Minute).ProbeEvery(100*time.Millisecond).Should(Succeed(), "another run of this suite uses %s", dir)
+	return dir
+}
 
 // commandLine is the path of a labtest program.
 type commandLine string

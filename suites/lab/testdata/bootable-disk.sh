@@ -1,8 +1,10 @@
 #!/bin/sh
 # Makes a disk that boots by itself, by BIOS and by UEFI, from a recipe image of the store, which has no boot loader:
-# bootable-disk.sh IMAGE_FOLDER DISK. Nothing is mounted: no root, no loop device.
+# bootable-disk.sh IMAGE_FOLDER DISK. Nothing is mounted: no root, no loop device. One image makes the same disk each time, to the
+# last byte: times and serial numbers are fixed.
 set -eu
 image=$1 disk=$2
+export SOURCE_DATE_EPOCH=1700000000 # for mtools
 PATH=$PATH:/usr/sbin:/sbin # sfdisk, mkfs.fat
 first=2048 count=131072    # the loaders' partition, in sectors of 512 bytes: 64 MiB, behind it the root file system
 root=$((first + count))
@@ -24,6 +26,7 @@ size=$(qemu-img info -f qcow2 "$image/disk.qcow2" | sed -n 's/^virtual size: .*(
 truncate -s $((root * 512 + size)) "$disk"
 sfdisk -q "$disk" <<TABLE
 label: dos
+label-id: 0x6c616221
 start=$first, size=$count, type=ef, bootable
 start=$root, type=83
 TABLE
@@ -31,7 +34,7 @@ qemu-img convert -n --target-is-zero -f qcow2 --target-image-opts "$image/disk.q
 	"driver=raw,offset=$((root * 512)),size=$size,file.driver=file,file.filename=$disk"
 
 # FAT16: mtools and mkfs.fat differ on whether so few clusters could be FAT32.
-mkfs.fat -F 16 --offset $first "$disk" $((count / 2)) >/dev/null 2>&1
+mkfs.fat --invariant -F 16 --offset $first "$disk" $((count / 2)) >/dev/null 2>&1
 fat=$disk@@$((first * 512))
 config() {
 	printf 'DEFAULT linux\nLABEL linux\nLINUX /vmlinuz\nINITRD /initrd.img\nAPPEND root=LABEL=rootfs ro console=ttyS0 fsck.mode=skip loader=%s\n' "$1"
