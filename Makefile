@@ -5,8 +5,8 @@
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default, but two where there
 #                     are two processors and 6 GB of memory: one boots or waits while the other computes. Some suites run in
 #                     one process whatever this is
-#   BESIDE=N          suites beside each other, each with PROCS processes. With three, two processors have no idle moment left, and
-#                     specs that time what programs do may fail for it
+#   BESIDE=N          suites beside each other, each with PROCS processes; two by default, one on one processor. With three, two
+#                     processors have no idle moment left, and specs that time what programs do may fail for it
 #   LABELS=...        Ginkgo label filter; left out are specs labelled large (ten machines), exhaustive (all cases of a matrix),
 #                     faults (make faults) and soak (make soak)
 #   RUSTDESK_DEB=...  RustDesk's package for suites/rustdesk; a stand-in when unset
@@ -17,8 +17,8 @@
 #   LABTEST_ACCEL     kvm or tcg; probed when unset
 
 IMAGE        ?= debian-12
-BESIDE       ?= 1
 PROCS        ?= $(shell awk -v n=$$(nproc) '/^MemTotal:/ { print (n > 5 ? int(n / 2) : n > 1 && $$2 > 6e6 ? 2 : 1) }' /proc/meminfo)
+BESIDE       ?= $(shell awk -v n=$$(nproc) '/^MemTotal:/ { print (n > 1 && $$2 > 12e6 ? 2 : 1) }' /proc/meminfo)
 SUITES       ?= ./suites/
 SUITES_TIME  ?= 60m
 LABELS       ?= !large && !exhaustive && !faults && !soak
@@ -67,11 +67,15 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 	@! grep -B1 '<skipped' $(OUT)/unit.xml || \
 		$(if $(filter test,$(MAKECMDGOALS)),{ echo "unit: skipped tests are no success here (see above)"; false; },true)
 
-# Each suite is run by a Ginkgo of its own, BESIDE of them at once. MEASURED ones tell milliseconds apart, so all others are
-# nice to them. ALONE ones take one process, whatever PROCS is: their specs break what they share. The longest come first.
-MEASURED := ./suites/network/
+# Each suite is run by a Ginkgo of its own, BESIDE of them at once. TIMED ones tell milliseconds apart, or hold programs to their
+# timers: one at a time, and all others are nice to it. ALONE ones take one process, whatever PROCS is: their specs break what
+# they share. IDLE ones wait most of their time, and take one process more. In this order there is always something beside a timed
+# suite.
+TIMED    := ./suites/network/ ./suites/rustdesk/
 ALONE    := ./suites/faults/
-FIRST    := $(MEASURED) ./suites/rustdesk/ ./suites/lab/ ./suites/portal/ $(ALONE)
+IDLE     := ./suites/network/
+FIRST    := ./suites/network/ ./suites/lab/ $(ALONE) ./suites/rustdesk/ ./suites/portal/
+procs    = $(if $(filter $(ALONE),$(1)),1,$(if $(and $(filter $(IDLE),$(1)),$(filter-out 1,$(PROCS))),$$(($(PROCS) + 1)),$(PROCS)))
 FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
 ORDERED  = $(filter $(FOUND),$(FIRST)) $(filter-out $(FIRST),$(FOUND))
 TOGETHER = $(if $(filter 1,$(BESIDE) $(words $(FOUND))),,yes)
@@ -84,8 +88,8 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@rm -rf $(OUT)/suites.* $(OUT)/artifacts
 	@$(if $(FOUND),,echo "suites: no suite in $(SUITES)"; exit 2)
 	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))$(if $(RUSTDESK_SERVER_DEB),, (its server: a stand-in))"
-	@$(if $(TOGETHER),echo "suites: $(BESIDE) of $(words $(FOUND)) at once; each is printed when it ends")
-	@status=0; trap : INT; \
+	@$(if $(TOGETHER),echo "suites: $(BESIDE) of $(words $(FOUND)) at once; what one has to say comes when it ends")
+	@status=0; trap : INT; exec 3>&1; \
 	export LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts}; \
 	$(MAKE_COMMAND) --no-print-directory --keep-going --jobs=$(BESIDE) $(if $(TOGETHER),--output-sync) \
 		$(foreach suite,$(ORDERED),$(call report,$(suite))) || status=$$?; \
@@ -93,15 +97,19 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	echo "report: $(OUT)/suites.xml, $(OUT)/suites.json; artifacts of failed specs: $$LABTEST_ARTIFACTS"; \
 	exit $$status
 
+# What has begun and ended is told at once, on descriptor 3; all else where make lets one suite speak at a time.
 define run_suite
 .PHONY: $(call report,$(1))
 $(call report,$(1)):
-	@trap : INT; color=; [ -t 1 ] || color=--no-color; \
-	$(if $(and $(TOGETHER),$(filter $(MEASURED),$(FOUND)),$(filter-out $(MEASURED),$(1))),nice -n 19) \
-	go tool ginkgo run --procs=$(if $(filter $(ALONE),$(1)),1,$(PROCS)) --randomize-all --keep-going --fail-on-pending \
+	@trap : INT; color=; [ -t 1 ] || color=--no-color; began=$$$$(date +%s); status=0; \
+	$(if $(TOGETHER),echo "suites: $(1) begins" >&3;) \
+	$(if $(and $(TOGETHER),$(filter $(TIMED),$(1))),exec 9>$(OUT)/suites.timed; flock 9;) \
+	$(if $(and $(TOGETHER),$(filter-out $(TIMED),$(1))),nice -n 19) go tool ginkgo run --procs=$(subst $$,$$$$,$(call procs,$(1))) --randomize-all --keep-going --fail-on-pending \
 		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$$(LABELS)' \
 		--output-dir=$(OUT) --junit-report=$(basename $(notdir $(call report,$(1)))).xml --json-report=$(notdir $(call report,$(1))) \
-		$$$$color $$(GINKGO_FLAGS) $(1)
+		$$$$color $$(GINKGO_FLAGS) $(1) 3>&- 9>&- || status=$$$$?; \
+	$(if $(TOGETHER),echo "suites: $(1) $$$$([ $$$$status = 0 ] && echo passed || echo failed) after $$$$(($$$$(date +%s) - began)) s" >&3;) \
+	exit $$$$status
 endef
 $(foreach suite,$(FOUND),$(eval $(call run_suite,$(suite))))
 
