@@ -328,3 +328,35 @@ func TestARefusalCountsForAWhile(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.ReadDir(s.path(refsDir))).To(BeEmpty())
 }
+
+func TestWhatLiesInTheCacheIsSeenFromTheEntry(t *testing.T) {
+	g := NewWithT(t)
+	s := open(t, nil)
+	cache := filepath.Dir(s.cfg.Dir)
+	outside := filepath.Join(t.TempDir(), "disk")
+	g.Expect(os.Mkdir(filepath.Join(cache, "images"), 0o755)).To(Succeed())
+	inside := filepath.Join(cache, "images", "disk")
+	for _, path := range []string{inside, outside} {
+		g.Expect(os.WriteFile(path, nil, 0o600)).To(Succeed())
+	}
+	draft := func(s *Store) *Draft {
+		d, err := s.Begin(within(t), keyOf("x"), "fills it", nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		t.Cleanup(func() { _ = d.Close() })
+		return d
+	}
+	d := draft(s)
+	relative, ok := d.FromEntry(inside)
+	g.Expect(ok).To(BeTrue())
+	g.Expect(relative).To(Equal("../../../images/disk"))
+	_, ok = d.FromEntry(outside)
+	g.Expect(ok).To(BeFalse())
+	g.Expect(d.Close()).To(Succeed())
+
+	// Somebody has put the snapshots on another disk.
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	g.Expect(os.Rename(s.cfg.Dir, elsewhere)).To(Succeed())
+	g.Expect(os.Symlink(elsewhere, s.cfg.Dir)).To(Succeed())
+	_, ok = draft(s).FromEntry(inside)
+	g.Expect(ok).To(BeFalse(), "\"..\" leads out of the cache from there")
+}

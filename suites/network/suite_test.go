@@ -7,6 +7,7 @@ import (
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gexec"
 
@@ -22,9 +23,10 @@ func TestNetwork(t *testing.T) {
 var punch string
 
 // Specs that measure are not to share the processors with machines that boot, so all labs are made before the first spec. Who
-// asks for one spec does not wait for that.
+// asks for one spec, or for other labels than all of these have, does not wait for that.
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
-	if suite, _ := GinkgoConfiguration(); len(suite.FocusStrings) == 0 {
+	suite, _ := GinkgoConfiguration()
+	if len(suite.FocusStrings) == 0 && types.MustParseLabelFilter(suite.LabelFilter)([]string{"vm", "network"}) {
 		var files []string
 		for _, name := range []string{"nat-matrix", "lan", "wan-two-sites", "cgnat", "satellite", "jumbo"} {
 			files = append(files, "../../topologies/"+name+".yaml")
