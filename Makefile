@@ -79,6 +79,17 @@ procs    = $(if $(filter $(ALONE),$(1)),1,$(if $(and $(filter $(IDLE),$(1)),$(fi
 FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
 ORDERED  = $(filter $(FOUND),$(FIRST)) $(filter-out $(FIRST),$(FOUND))
 TOGETHER = $(if $(filter 1,$(BESIDE) $(words $(FOUND))),,yes)
+# What the labs of suites start from is made before the first of them, where several are run as they are: specs that measure, and
+# suites that are nice to them, are not to share the processors with machines that boot.
+labs.network := nat-matrix cgnat lan wan-two-sites satellite jumbo
+labs.rustdesk := $(if $(RUSTDESK_DEB),,rustdesk-lan rustdesk-nat rustdesk-clones rustdesk ionchannel-rustdesk-test)
+labs.lab := two-networks workbench single
+labs.portal := portal-remote portal portal-desktop
+labs.clean := single
+labs.faults := single
+labs.quickstart := quickstart
+PREPARED = $(if $(filter file,$(origin LABELS)),$(sort $(foreach suite,$(FOUND),$(labs.$(notdir $(suite:%/=%))))))
+
 # The report of a suite: ./suites/lab/ has out/suites.lab.json, and out/suites.lab.xml beside it.
 report   = $(OUT)/$(subst /,.,$(patsubst ./%,%,$(1:%/=%))).json
 
@@ -88,6 +99,7 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@rm -rf $(OUT)/suites.* $(OUT)/artifacts
 	@$(if $(FOUND),,echo "suites: no suite in $(SUITES)"; exit 2)
 	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))$(if $(RUSTDESK_SERVER_DEB),, (its server: a stand-in))"
+	-@$(if $(and $(TOGETHER),$(PREPARED)),go run ./cmd/labtest prepare $(PREPARED:%=topologies/%.yaml))
 	@$(if $(TOGETHER),echo "suites: $(BESIDE) of $(words $(FOUND)) at once; what one has to say comes when it ends")
 	@status=0; trap : INT; exec 3>&1; \
 	export LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts}; \

@@ -109,7 +109,7 @@ Exit status: 0 ok, 1 the operation failed, 2 usage or invalid input.`,
 	flags.StringVar(&a.connect, "connect", "", "URI of a libvirt of your own (not supported yet)")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		a.doctorCmd(), a.validateCmd(), a.imageCmd(), a.snapshotCmd(), a.upCmd(), a.listCmd(), a.statusCmd(), a.execCmd(), a.sshCmd(),
+		a.doctorCmd(), a.validateCmd(), a.imageCmd(), a.snapshotCmd(), a.prepareCmd(), a.upCmd(), a.listCmd(), a.statusCmd(), a.execCmd(), a.sshCmd(),
 		a.cpCmd(), a.consoleCmd(), a.downCmd(), a.gcCmd(), a.connectCmd(), a.versionCmd(),
 	)
 	return root

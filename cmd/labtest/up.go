@@ -67,7 +67,7 @@ func (a *app) up(ctx context.Context, file, artifacts string) error {
 	s := &session{app: a, progress: a.newProgress(ctx), artifacts: artifacts}
 	defer func() { _ = s.progress.Close() }()
 	s.lab, err = lab.New(lab.Config{
-		Topology: topo, Dirs: dirs, Log: a.log, Host: machine, Owner: owner(), Progress: s.event,
+		Topology: topo, Dirs: dirs, Log: a.log, Host: machine, Owner: owner("up"), Progress: s.event,
 		Capture: s.keepCapture,
 	})
 	if err != nil {
@@ -76,13 +76,13 @@ func (a *app) up(ctx context.Context, file, artifacts string) error {
 	return s.run(ctx)
 }
 
-// owner says in words who runs the lab.
-func owner() string {
+// owner says in words who runs the lab, by which verb.
+func owner(verb string) string {
 	name := fmt.Sprintf("uid %d", os.Geteuid())
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
-	return fmt.Sprintf("labtest up of %s (pid %d)", name, os.Getpid())
+	return fmt.Sprintf("labtest %s of %s (pid %d)", verb, name, os.Getpid())
 }
 
 // run is the lab's life.
