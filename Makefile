@@ -88,7 +88,7 @@ labs.portal := portal-remote portal portal-desktop
 labs.clean := single
 labs.faults := single
 labs.quickstart := quickstart
-PREPARED = $(if $(filter file,$(origin LABELS)),$(sort $(foreach suite,$(FOUND),$(labs.$(notdir $(suite:%/=%))))))
+PREPARED = $(if $(and $(filter file,$(origin LABELS)),$(if $(findstring focus,$(GINKGO_FLAGS)),,all)),$(sort $(foreach suite,$(FOUND),$(labs.$(notdir $(suite:%/=%))))))
 
 # The report of a suite: ./suites/lab/ has out/suites.lab.json, and out/suites.lab.xml beside it.
 report   = $(OUT)/$(subst /,.,$(patsubst ./%,%,$(1:%/=%))).json
