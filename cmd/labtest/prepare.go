@@ -47,11 +47,7 @@ func (a *app) prepare(ctx context.Context, files []string, artifacts string) err
 	if err := errors.Join(wrong...); err != nil {
 		return usage(err)
 	}
-	dirs, err := a.dirs()
-	if err != nil {
-		return err
-	}
-	machine, err := a.machine(dirs)
+	dirs, machine, err := a.here()
 	if err != nil {
 		return err
 	}

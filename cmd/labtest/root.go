@@ -127,6 +127,16 @@ func (a *app) begin() error {
 	return nil
 }
 
+// here is this machine, with the folders of this user.
+func (a *app) here() (lab.Dirs, lab.Host, error) {
+	dirs, err := a.dirs()
+	if err != nil {
+		return dirs, nil, err
+	}
+	machine, err := a.machine(dirs)
+	return dirs, machine, err
+}
+
 // dirs are the folders of this user.
 func (a *app) dirs() (lab.Dirs, error) {
 	dirs, err := lab.DefaultDirs()

@@ -56,11 +56,7 @@ func (a *app) up(ctx context.Context, file, artifacts string) error {
 	if err != nil {
 		return usage(err)
 	}
-	dirs, err := a.dirs()
-	if err != nil {
-		return err
-	}
-	machine, err := a.machine(dirs)
+	dirs, machine, err := a.here()
 	if err != nil {
 		return err
 	}

@@ -30,11 +30,7 @@ Exit status: 0 all files are valid, 2 one is not.`,
 }
 
 func (a *app) validate(files []string) error {
-	dirs, err := a.dirs()
-	if err != nil {
-		return err
-	}
-	machine, err := a.machine(dirs)
+	_, machine, err := a.here()
 	if err != nil {
 		return err
 	}
