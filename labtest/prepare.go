@@ -8,6 +8,8 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"golang.org/x/sync/errgroup"
+
+	"ionlab/internal/lab"
 )
 
 // Prepare makes what labs of these topologies need, once: images, and the snapshots from which they start warm. Paths are
@@ -20,7 +22,7 @@ import (
 func Prepare(ctx context.Context, topologyFiles ...string) {
 	ginkgo.GinkgoHelper()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(2) // while one lab saves its machines or makes an image, another boots
+	group.SetLimit(lab.PreparedAtOnce)
 	for _, file := range topologyFiles {
 		group.Go(func() error {
 			if err := prepare(ctx, file); err != nil {

@@ -15,9 +15,6 @@ import (
 	"ionlab/internal/topology"
 )
 
-// preparedAtOnce is how many labs are prepared beside each other: while one is saved, or its image made, another boots.
-const preparedAtOnce = 2
-
 func (a *app) prepareCmd() *cobra.Command {
 	var artifacts string
 	cmd := &cobra.Command{
@@ -54,7 +51,7 @@ func (a *app) prepare(ctx context.Context, files []string, artifacts string) err
 	shown := a.newProgress(ctx)
 	defer func() { _ = shown.Close() }()
 	var group errgroup.Group // one that fails does not end the others
-	group.SetLimit(preparedAtOnce)
+	group.SetLimit(lab.PreparedAtOnce)
 	failed := make([]error, len(topos))
 	for i, topo := range topos {
 		group.Go(func() error {

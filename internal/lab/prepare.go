@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// PreparedAtOnce is how many labs are best prepared beside each other: while one is saved, or its image made, another boots.
+const PreparedAtOnce = 2
+
 // Prepare makes what a Start of the same topology would have to make first: images, and the snapshot from which labs
 // start warm. The latter takes a cold start of the lab; where snapshots are off, or there is one, nothing is booted.
 // It takes the place of Start: Close is due afterwards, also after an error.

@@ -91,12 +91,11 @@ func (d *Draft) Path(name string) string { return filepath.Join(d.dir, name) }
 // FromEntry is the path of a file of the same cache folder, as seen from the folder that the draft becomes. It is false for
 // a file that lies elsewhere: it does not move when the cache does.
 func (d *Draft) FromEntry(path string) (relative string, ok bool) {
-	entries := d.store.path(entriesDir)
-	relative, err := filepath.Rel(filepath.Join(entries, filepath.Base(d.dir)), path)
+	relative, err := filepath.Rel(d.dir, path) // the draft lies as deep as the entry will
 	if err != nil || !strings.HasPrefix(path, filepath.Dir(d.store.cfg.Dir)+"/") {
 		return "", false
 	}
-	// Where a folder of the cache is a symbolic link, ".." leads elsewhere. The draft lies as deep as the entry will.
+	// Where a folder of the cache is a symbolic link, ".." leads elsewhere.
 	seen, err := os.Stat(d.dir + "/" + relative)
 	if err != nil {
 		return "", false
