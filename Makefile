@@ -75,7 +75,8 @@ TIMED    := ./suites/network/ ./suites/rustdesk/
 ALONE    := ./suites/faults/
 IDLE     := ./suites/network/
 FIRST    := ./suites/network/ ./suites/lab/ $(ALONE) ./suites/rustdesk/ ./suites/portal/
-procs    = $(if $(filter $(ALONE),$(1)),1,$(if $(and $(filter $(IDLE),$(1)),$(filter-out 1,$(PROCS))),$$(($(PROCS) + 1)),$(PROCS)))
+MORE    := $(if $(filter 1,$(PROCS)),1,$(shell expr $(PROCS) + 1))
+procs    = $(if $(filter $(ALONE),$(1)),1,$(if $(filter $(IDLE),$(1)),$(MORE),$(PROCS)))
 FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
 ORDERED  = $(filter $(FOUND),$(FIRST)) $(filter-out $(FIRST),$(FOUND))
 TOGETHER = $(if $(filter 1,$(BESIDE) $(words $(FOUND))),,yes)
@@ -99,7 +100,7 @@ suites: ## the VM specs alone; JUnit, JSON and artifacts in out/
 	@rm -rf $(OUT)/suites.* $(OUT)/artifacts
 	@$(if $(FOUND),,echo "suites: no suite in $(SUITES)"; exit 2)
 	@echo "suites: labels '$(LABELS)'$(if $(RUSTDESK_DEB),, (RustDesk: a stand-in))$(if $(RUSTDESK_SERVER_DEB),, (its server: a stand-in))"
-	-@$(if $(and $(TOGETHER),$(PREPARED)),go run ./cmd/labtest prepare $(PREPARED:%=topologies/%.yaml))
+	-@$(if $(and $(TOGETHER),$(PREPARED)),go run ./cmd/labtest prepare --artifacts "$${LABTEST_ARTIFACTS:-$(OUT)/artifacts}" $(PREPARED:%=topologies/%.yaml))
 	@$(if $(TOGETHER),echo "suites: $(BESIDE) of $(words $(FOUND)) at once; what one has to say comes when it ends")
 	@status=0; trap : INT; exec 3>&1; \
 	export LABTEST_ARTIFACTS=$${LABTEST_ARTIFACTS:-$(OUT)/artifacts}; \
@@ -116,7 +117,7 @@ $(call report,$(1)):
 	@trap : INT; color=; [ -t 1 ] || color=--no-color; began=$$$$(date +%s); status=0; \
 	$(if $(TOGETHER),echo "suites: $(1) begins" >&3;) \
 	$(if $(and $(TOGETHER),$(filter $(TIMED),$(1))),exec 9>$(OUT)/suites.timed; flock 9;) \
-	$(if $(and $(TOGETHER),$(filter-out $(TIMED),$(1))),nice -n 19) go tool ginkgo run --procs=$(subst $$,$$$$,$(call procs,$(1))) --randomize-all --keep-going --fail-on-pending \
+	$(if $(and $(TOGETHER),$(filter-out $(TIMED),$(1))),nice -n 19) go tool ginkgo run --procs=$(call procs,$(1)) --randomize-all --keep-going --fail-on-pending \
 		--timeout=$(SUITES_TIME) --poll-progress-after=2m --label-filter='$$(LABELS)' \
 		--output-dir=$(OUT) --junit-report=$(basename $(notdir $(call report,$(1)))).xml --json-report=$(notdir $(call report,$(1))) \
 		$$$$color $$(GINKGO_FLAGS) $(1) 3>&- 9>&- || status=$$$$?; \
