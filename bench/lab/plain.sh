@@ -4,9 +4,10 @@
 #   plain.sh restore FOLDER...   a fresh overlay, virsh restore and ssh of each machine, all at once
 #   plain.sh revert FOLDER       the same after virsh destroy
 #   plain.sh destroy FOLDER...
+#   plain.sh save FOLDER         virsh save of the machine in "state" and domain.xml, which was never let run
 #   plain.sh boot FOLDER         QEMU, and ssh until cloud-init is done; prints "ready", and holds until its input ends
 #
-# A machine's folder has: name, ssh_config; memory, layer.qcow2, domain.xml for restore; base.qcow2, seed.iso, vmlinuz,
+# A machine's folder has: name, ssh_config; s/memory, domain.xml and layer, the path of a disk, for restore; base.qcow2, seed.iso, vmlinuz,
 # initrd.img, memory_mb, mac, net, for boot. Needs VIRSH_DEFAULT_CONNECT_URI, and OWNER, the user and group that run QEMU.
 set -eu
 
@@ -19,8 +20,8 @@ overlay() { # folder, base
 destroy() { virsh -q destroy "$(cat "$1/name")"; }
 
 restore() {
-	overlay "$1" "$1/layer.qcow2"
-	virsh -q restore --running --xml "$1/domain.xml" "$1/memory"
+	overlay "$1" "$(cat "$1/layer")"
+	virsh -q restore --running --xml "$1/domain.xml" "$1/s/memory"
 	ssh -F "$1/ssh_config" guest true
 }
 
@@ -45,6 +46,12 @@ boot() {
 	kill -KILL "$qemu"
 }
 
+save() {
+	overlay "$1" "$(cat "$1/layer")"
+	virsh -q restore --paused --xml "$1/domain.xml" "$1/state"
+	virsh -q save "$(cat "$1/name")" "$1/s/memory"
+}
+
 verb=$1
 shift
 case $verb in
@@ -62,6 +69,7 @@ revert)
 	;;
 destroy) for folder; do destroy "$folder"; done ;;
 boot) boot "$1" ;;
+save) save "$1" ;;
 *)
 	echo "plain.sh: unknown verb $verb" >&2
 	exit 2

@@ -12,6 +12,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"ionlab/internal/domain"
 	"ionlab/internal/lab"
 	"ionlab/internal/snapshot"
 	"ionlab/internal/topology"
@@ -77,16 +78,56 @@ func (b *bench) twin(ctx context.Context, entry *snapshot.Entry, i int, topo *to
 	}
 	network, _ := topo.Network(spec.Links[0].Network)
 	user := userNetwork("lab0", spec.Links[0].Addr, network.Gateway, port)
-	xml, err := b.plain.savedXML(ctx, entry.Path(node.Name+".memory"))
+	xml, err := b.plain.savedXML(ctx, entry.Path(node.Name+".state"))
 	if err == nil {
 		xml, err = m.replace(xml, user, entry.Path(node.Name+".iso"))
 	}
-	return m, errors.Join(err,
-		os.WriteFile(filepath.Join(m.dir, "domain.xml"), []byte(xml), 0o600),
-		os.Symlink(entry.Path(node.Name+".memory"), filepath.Join(m.dir, "memory")),
-		os.Symlink(entry.Path(node.Name+".qcow2"), filepath.Join(m.dir, "layer.qcow2")),
+	err = errors.Join(err,
+		os.Symlink(entry.Path(node.Name+".state"), filepath.Join(m.dir, "state")),
+		os.WriteFile(filepath.Join(m.dir, "layer"), []byte(entry.Path(node.Name+".qcow2")), 0o600), // whose base is relative to it
 		b.giveSockets(m),
 	)
+	if err != nil {
+		return m, err
+	}
+	return m, b.plain.saveWhole(ctx, m, xml, entry.Path(node.Name+".memory"), spec.MemoryMB)
+}
+
+// saveWhole makes a file of virDomainSave as it is without us: what was taken out of it is put back, by a QEMU that never lets
+// the machine run.
+func (p *plain) saveWhole(ctx context.Context, m *machine, xml, memory string, sizeMB int) error {
+	file := filepath.Join(m.dir, "domain.xml")
+	mapped := fmt.Sprintf("memory-backend-file,id=%s,size=%dM,share=off,mem-path=%s", domain.ImageMemory, sizeMB, memory)
+	xml, err := withMemory(xml, mapped)
+	if err == nil {
+		err = os.WriteFile(file, []byte(xml), 0o600)
+	}
+	if err == nil {
+		err = p.do(ctx, "save", m)
+	}
+	if err == nil {
+		xml, err = p.savedXML(ctx, filepath.Join(m.dir, "s", "memory")) // with the generation id that it has now
+	}
+	if err != nil {
+		return err
+	}
+	own := strings.Replace(xml, mapped, fmt.Sprintf("memory-backend-ram,id=%s,size=%dM", domain.ImageMemory, sizeMB), 1)
+	if own == xml {
+		return fmt.Errorf("the saved definition of %s has no %q", m.name, mapped)
+	}
+	return os.WriteFile(file, []byte(own), 0o600)
+}
+
+// withMemory gives a definition memory of QEMU's own, under the name by which the saved machine knows it.
+func withMemory(xml, object string) (string, error) {
+	var d libvirtxml.Domain
+	if err := d.Unmarshal(xml); err != nil {
+		return "", err
+	}
+	for _, arg := range []string{"-object", object, "-machine", "memory-backend=" + domain.ImageMemory} {
+		d.QEMUCommandline.Args = append(d.QEMUCommandline.Args, libvirtxml.DomainQEMUCommandlineArg{Value: arg})
+	}
+	return d.Marshal()
 }
 
 // userNetwork is QEMU's own network, with the addresses of the lab's.

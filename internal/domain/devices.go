@@ -88,12 +88,39 @@ func listen(socket string) *libvirtxml.DomainChardevSource {
 	return &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind", Path: socket}}
 }
 
-// planNICs goes past libvirt, which as of version 9 does not know QEMU's stream netdev.
-func planNICs(nics []NIC) *libvirtxml.DomainQEMUCommandline {
-	if len(nics) == 0 {
+// planArguments is what goes past libvirt to QEMU.
+func planArguments(cfg Config) *libvirtxml.DomainQEMUCommandline {
+	args := append(planNICs(cfg.NICs), planMemory(cfg.Memory, cfg.MemoryMB)...)
+	if len(args) == 0 {
 		return nil
 	}
 	out := &libvirtxml.DomainQEMUCommandline{}
+	for _, arg := range args {
+		out.Args = append(out.Args, libvirtxml.DomainQEMUCommandlineArg{Value: arg})
+	}
+	return out
+}
+
+// The names of the guest's memory in QEMU: the one that libvirt gives it, and that of an image.
+const (
+	LibvirtMemory = "pc.ram"
+	ImageMemory   = "lab.ram"
+)
+
+// planMemory takes the guest's memory from an image. libvirt has files as memory too, but in folders of its own making. QEMU merges
+// the option with libvirt's; the memory that libvirt made is not used, and takes none of the host's.
+func planMemory(image string, sizeMB int) []string {
+	if image == "" {
+		return nil
+	}
+	return []string{
+		"-object", fmt.Sprintf("memory-backend-file,id=%s,size=%dM,share=off,mem-path=%s", ImageMemory, sizeMB, escapeOption(image)),
+		"-machine", "memory-backend=" + ImageMemory,
+	}
+}
+
+// planNICs uses QEMU's stream netdev, which libvirt as of version 9 does not know.
+func planNICs(nics []NIC) (args []string) {
 	for i, nic := range nics {
 		netdev := fmt.Sprintf("stream,id=lab%d,server=off,addr.type=unix,addr.path=%s", i, escapeOption(nic.Socket))
 		// The empty romfile saves the network boot ROM, which not every host has installed.
@@ -102,11 +129,9 @@ func planNICs(nics []NIC) *libvirtxml.DomainQEMUCommandline {
 		if nic.MTU != 0 && nic.MTU != defaultMTU {
 			device += ",host_mtu=" + strconv.Itoa(nic.MTU)
 		}
-		for _, arg := range []string{"-netdev", netdev, "-device", device} {
-			out.Args = append(out.Args, libvirtxml.DomainQEMUCommandlineArg{Value: arg})
-		}
+		args = append(args, "-netdev", netdev, "-device", device)
 	}
-	return out
+	return args
 }
 
 // escapeOption doubles commas, which end a value in QEMU's options.

@@ -34,6 +34,8 @@ type Config struct {
 	Emulator string // path of QEMU
 	Arch     string // x86_64, which is also what an empty value means
 
+	// Memory is an image of the guest's memory, which a machine that is restored maps for itself alone; empty for none.
+	Memory  string
 	Disk    Disk
 	Seed    string // path of the NoCloud volume; empty for none
 	Console Console
@@ -109,7 +111,7 @@ func plan(cfg Config, labels string) *libvirtxml.Domain {
 		// destroys it like any other.
 		OnCrash:         "preserve",
 		Devices:         planDevices(cfg),
-		QEMUCommandline: planNICs(cfg.NICs),
+		QEMUCommandline: planArguments(cfg),
 	}
 }
 

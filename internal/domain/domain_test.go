@@ -31,7 +31,7 @@ func config() Config {
 }
 
 func goldenConfigs() map[string]Config {
-	kvm, tcg, direct, bios, uefi, twoNICs := config(), config(), config(), config(), config(), config()
+	kvm, tcg, direct, bios, uefi, twoNICs, restored := config(), config(), config(), config(), config(), config(), config()
 	tcg.Accel = AccelTCG
 	direct.Accel, direct.Kernel, direct.Initrd = AccelTCG, "/cache/vmlinuz", "/cache/initrd.img"
 	direct.Cmdline = `root=/dev/vda rw console=ttyS0 quote="a<b&c"`
@@ -42,8 +42,9 @@ func goldenConfigs() map[string]Config {
 		VarsTemplate: "/usr/share/OVMF/OVMF_VARS_4M.fd", Vars: "/run/labtest/7f3a/desk.vars",
 	}
 	twoNICs.NICs = append(twoNICs.NICs, NIC{MAC: "02:aa:00:00:00:02", Socket: "/run/labtest/a,b/n1", MTU: 9000})
+	restored.Accel, restored.Memory, restored.NICs = AccelTCG, "/cache/a,b/desk.memory", nil
 	return map[string]Config{
-		"kvm": kvm, "tcg": tcg, "direct-kernel": direct, "bios": bios, "uefi": uefi, "two-nics": twoNICs,
+		"kvm": kvm, "tcg": tcg, "direct-kernel": direct, "bios": bios, "uefi": uefi, "two-nics": twoNICs, "restored": restored,
 	}
 }
 
@@ -143,6 +144,6 @@ func TestXMLTellsAllProblemsAtOnce(t *testing.T) {
 func TestTheLastNICFitsItsSlot(t *testing.T) {
 	g := NewWithT(t)
 	nics := make([]NIC, MaxNICs)
-	args := planNICs(nics).Args
-	g.Expect(args[len(args)-1].Value).To(ContainSubstring("id=nic11,mac=,bus=pcie.0,addr=0x1b,"))
+	args := planNICs(nics)
+	g.Expect(args[len(args)-1]).To(ContainSubstring("id=nic11,mac=,bus=pcie.0,addr=0x1b,"))
 }

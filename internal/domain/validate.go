@@ -32,6 +32,9 @@ func validate(cfg Config) error {
 	found.boot(cfg)
 	found.path("emulator", cfg.Emulator)
 	found.path("disk", cfg.Disk.Path)
+	if cfg.Memory != "" {
+		found.path("memory", cfg.Memory)
+	}
 	if !slices.Contains([]string{"qcow2", "raw"}, cfg.Disk.Format) {
 		found.addf("disk format %q: want qcow2 or raw", cfg.Disk.Format)
 	}

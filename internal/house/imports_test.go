@@ -10,7 +10,7 @@ import (
 // leaves know nothing of each other; internal/lab composes them.
 var leaves = []string{
 	"internal/artifact", "internal/doctor", "internal/domain", "internal/fabric",
-	"internal/guest", "internal/image", "internal/ledger", "internal/seed", "internal/snapshot", "internal/topology",
+	"internal/guest", "internal/image", "internal/ledger", "internal/savefile", "internal/seed", "internal/snapshot", "internal/topology",
 }
 
 // A room is a package and the packages below it. It may import its own, and of the rest of the module only mayUse.

@@ -146,7 +146,7 @@ func (n *Node) ignite(ctx context.Context) (*life, error) {
 	if _, err := n.lab.running(); err != nil {
 		return nil, err
 	}
-	xml, err := n.domainXML()
+	xml, err := n.domainXML("")
 	if err != nil {
 		return nil, err
 	}
@@ -187,11 +187,13 @@ func (n *Node) domainName() string {
 	return topology[:min(len(topology), 48)] + "-" + n.Name()
 }
 
-func (n *Node) domainXML() (string, error) {
+// domainXML defines the node's machine. Its memory is that of an image, or empty.
+func (n *Node) domainXML(memory string) (string, error) {
 	cfg, err := n.domainConfig()
 	if err != nil {
 		return "", err
 	}
+	cfg.Memory = memory
 	return domain.XML(cfg)
 }
 

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
+
+	"libvirt.org/go/libvirtxml"
 
 	"ionlab/internal/domain"
 	"ionlab/internal/image"
@@ -29,6 +32,7 @@ type fakeHost struct {
 	failSave    error
 	failRestore error
 
+	savesOtherwise  bool // machines are saved in a form that is not known
 	failRestoreOnce error
 	hold            map[string]chan struct{} // steps that wait until the channel is closed, or their ctx ends
 	reached         chan string              // steps as they begin
@@ -60,7 +64,7 @@ func (h *fakeHost) machine(t testing.TB, node string) *fakeMachine {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, hypervisor := range h.hypervisors {
+	for _, hypervisor := range slices.Backward(h.hypervisors) {
 		if m := hypervisor.find(node); m != nil {
 			return m
 		}
@@ -192,7 +196,15 @@ func (h *fakeHypervisor) Restore(ctx context.Context, _, xml, path string) (Mach
 	if err := errors.Join(once, h.host.failRestore); err != nil {
 		return nil, err
 	}
-	saved, err := readSavedGuest(path)
+	var dom libvirtxml.Domain
+	if err := dom.Unmarshal(xml); err != nil {
+		return nil, err
+	}
+	var arguments []string
+	for _, argument := range dom.QEMUCommandline.Args {
+		arguments = append(arguments, argument.Value)
+	}
+	saved, err := readSavedGuest(path, arguments)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -161,12 +160,6 @@ func (m *fakeMachine) Do(ctx context.Context, action Action) error {
 	return nil
 }
 
-// savedGuest is what is in a saved fake guest's memory.
-type savedGuest struct {
-	Seed string // the seed volume's content, from which it takes its identity
-	Boot int
-}
-
 // Save writes what makes the guest the same one after a restore.
 func (m *fakeMachine) Save(ctx context.Context, path string) error {
 	if err := m.host.step(ctx, "save "+m.node); err != nil {
@@ -180,24 +173,12 @@ func (m *fakeMachine) Save(ctx context.Context, path string) error {
 		return err
 	}
 	m.booting.Wait()
-	data, err := json.Marshal(savedGuest{Seed: string(base64.StdEncoding.EncodeToString(volume)), Boot: m.guest.boot})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
+	saved := savedGuest{Seed: base64.StdEncoding.EncodeToString(volume), Boot: m.guest.boot}
+	if err := saved.write(path, !m.host.savesOtherwise); err != nil {
 		return err
 	}
 	m.stop("saved")
 	return nil
-}
-
-func readSavedGuest(path string) (*savedGuest, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	saved := &savedGuest{}
-	return saved, json.Unmarshal(data, saved)
 }
 
 func (m *fakeMachine) Inspect(context.Context) (Inspection, error) {

@@ -121,14 +121,16 @@ func (l *Lab) take(ctx context.Context, into *checkpoint, prefix string) error {
 		return err
 	}
 	name := func(node *Node, suffix string) string { return prefix + "-" + node.Name() + suffix }
-	if into.paused, err = l.saveAll(ctx, func(node *Node) string { return name(node, memorySuffix) }); err != nil {
+	if into.paused, err = l.saveAll(ctx, func(node *Node) string { return name(node, "") }); err != nil {
 		return err
 	}
 	for _, router := range l.fabric.Routers() {
 		into.mappings[router.Name()] = router.Mappings()
 	}
 	for _, node := range l.nodes {
-		saved := savedNode{memory: name(node, memorySuffix), layer: name(node, layerSuffix), lag: node.lag}
+		saved := savedNode{
+			state: name(node, stateSuffix), memory: ifThere(name(node, memorySuffix)), layer: name(node, layerSuffix), lag: node.lag,
+		}
 		if err := os.Rename(node.files.overlay, saved.layer); err != nil {
 			return err
 		}
@@ -225,8 +227,10 @@ func (c *checkpoint) dropMemory() error {
 	}
 	var errs []error
 	for _, node := range c.nodes {
-		if err := os.Remove(node.memory); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("remove an old snapshot: %w", err))
+		for _, path := range []string{node.state, node.memory} {
+			if err := os.Remove(path); path != "" && err != nil && !errors.Is(err, os.ErrNotExist) {
+				errs = append(errs, fmt.Errorf("remove an old snapshot: %w", err))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -79,9 +79,11 @@ func TestASecondSnapshotReplacesTheFirst(t *testing.T) {
 	b.up()
 	g.Expect(b.Snapshot(within(t))).To(Succeed())
 	g.Expect(b.Snapshot(within(t))).To(Succeed())
-	memory, err := filepath.Glob(filepath.Join(b.stateDir("snapshots"), "*"+memorySuffix))
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(memory).To(HaveLen(1), "the memory of the first is of no use any more")
+	for _, suffix := range []string{stateSuffix, memorySuffix} {
+		files, err := filepath.Glob(filepath.Join(b.stateDir("snapshots"), "*"+suffix))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(files).To(HaveLen(1), "the memory of the first is of no use any more")
+	}
 	layers, err := filepath.Glob(filepath.Join(b.stateDir("snapshots"), "*"+layerSuffix))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(layers).To(HaveLen(2), "its disk is below the others")

@@ -32,11 +32,11 @@ func (n *Node) restore(ctx context.Context, saved savedNode) error {
 	if err := n.restoreDisks(ctx, saved); err != nil {
 		return &StageError{Node: n.Name(), Stage: "restore", Err: err}
 	}
-	xml, err := n.domainXML()
+	xml, err := n.domainXML(saved.memory)
 	if err != nil {
 		return err
 	}
-	create := func(h Hypervisor) (Machine, error) { return h.Restore(ctx, n.domainName(), xml, saved.memory) }
+	create := func(h Hypervisor) (Machine, error) { return h.Restore(ctx, n.domainName(), xml, saved.state) }
 	if err := n.reenter(ctx, xml, create); err != nil {
 		return &StageError{Node: n.Name(), Stage: "restore", Err: err}
 	}

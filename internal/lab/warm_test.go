@@ -112,6 +112,31 @@ func TestTheSecondStartIsWarm(t *testing.T) {
 	g.Expect(third.Beginning()).To(warm(), "beside the other")
 }
 
+func TestMemoryIsMappedWhereItCanBeTakenOutOfTheState(t *testing.T) {
+	t.Parallel()
+	for name, mapped := range map[string]bool{"the form that is known": true, "another form": false} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			dirs, host := testDirs(t), newFakeHost(t)
+			host.savesOtherwise = !mapped
+			leaveSnapshot(t, dirs, host, one)
+			entry := snapshotsIn(t, dirs)[0].Path
+			g.Expect(filepath.Join(entry, "alice.state")).To(BeARegularFile())
+			g.Expect(exists(filepath.Join(entry, "alice.memory"))).To(Equal(mapped))
+			b := warmBench(t, dirs, host, one, nil)
+			b.up()
+			g.Expect(b.Beginning()).To(warm())
+			g.Expect(host.machine(t, "alice").xml).To(Satisfy(func(xml string) bool {
+				return strings.Contains(xml, "mem-path="+entry+"/alice.memory") == mapped
+			}))
+			g.Expect(b.Snapshot(within(t))).To(Succeed())
+			g.Expect(b.Revert(within(t))).To(Succeed())
+			g.Expect(strings.Contains(host.machine(t, "alice").xml, "mem-path="+b.stateDir("snapshots")+"/1-alice.memory")).To(Equal(mapped))
+			g.Expect(host.machine(t, "alice").saved).NotTo(BeNil())
+		})
+	}
+}
+
 func TestACacheThatMovedIsStillWarm(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ type Draft struct {
 	store *Store
 	key   string
 	dir   string
+	maps  []string   // files that QEMU maps
 	fill  *lock.Lock // on the key
 	alive *lock.Lock // on the folder
 }
@@ -104,6 +106,10 @@ func (d *Draft) FromEntry(path string) (relative string, ok bool) {
 	return relative, err == nil && os.SameFile(seen, meant)
 }
 
+// Mapped says that QEMU maps a file of the draft. It opens such a file for writing, even one of which it maps a private copy and
+// which it never changes (QEMU up to 8.1, softmmu/physmem.c): the user that runs it has to be allowed to.
+func (d *Draft) Mapped(name string) { d.maps = append(d.maps, name) }
+
 // Take moves a file of the host into the draft, or copies it where it lies on another file system.
 func (d *Draft) Take(src, name string) error {
 	err := os.Rename(src, d.Path(name))
@@ -183,7 +189,7 @@ func (d *Draft) commit(ctx context.Context, m *Manifest) (*Entry, error) {
 	return d.install(ctx, m, digest)
 }
 
-// seal measures a file, and makes it durable and read-only for QEMU's user.
+// seal measures a file, and makes it durable and read-only for QEMU's user, unless that maps it.
 func (d *Draft) seal(ctx context.Context, path string) (File, error) {
 	out, err := measure(ctx, path, thorough, -1)
 	if err != nil {
@@ -192,7 +198,11 @@ func (d *Draft) seal(ctx context.Context, path string) (File, error) {
 	if owner := d.store.cfg.Owner; owner != nil {
 		err = os.Chown(path, owner.UID, owner.GID)
 	}
-	return out, errors.Join(err, os.Chmod(path, 0o400), syncFile(path))
+	mode := os.FileMode(0o400)
+	if slices.Contains(d.maps, filepath.Base(path)) {
+		mode = 0o600
+	}
+	return out, errors.Join(err, os.Chmod(path, mode), syncFile(path))
 }
 
 // install moves the folder into place and points the key at it. Its lock goes from exclusive to shared without a gap in

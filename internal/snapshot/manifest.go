@@ -12,7 +12,7 @@ import (
 )
 
 // format is the version of what is in an entry. It is part of every key, so entries of another version are never opened.
-const format = 2
+const format = 3
 
 // Inputs are all that a saved lab was made from, by name: versions, names and digests. Equal inputs make equal machines.
 type Inputs map[string]string
@@ -63,15 +63,16 @@ type Node struct {
 // File is a file of an entry.
 type File struct {
 	Size   int64
+	Data   int64  // of Size, what is not in holes
 	CRC32C uint32 // checked each time the entry is opened
 	SHA256 string
 }
 
-// Bytes is the size of the entry's files together.
+// Bytes is the size of the entry's files together, without holes.
 func (m *Manifest) Bytes() int64 {
 	var sum int64
 	for _, file := range m.Files {
-		sum += file.Size
+		sum += file.Data
 	}
 	return sum
 }

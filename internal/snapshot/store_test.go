@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -261,6 +262,41 @@ func TestGCRemovesWhatKilledBuildersLeft(t *testing.T) {
 	g.Expect(dead).NotTo(BeADirectory(), "and the next draft sweeps")
 	g.Expect(alive.dir).To(BeADirectory())
 	g.Expect(next.Close()).To(Succeed())
+}
+
+func TestHolesAreZerosThatTakeNoRoom(t *testing.T) {
+	g := NewWithT(t)
+	s, key := open(t, nil), keyOf("x")
+	d, err := s.Begin(within(t), key, "", nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	const size = 3 * chunk / 2
+	content := make([]byte, size)
+	copy(content[chunk:], bytes.Repeat([]byte("memory"), 1000))
+	g.Expect(os.WriteFile(d.Path("dense"), content, 0o600)).To(Succeed())
+	sparse, err := os.Create(d.Path("sparse"))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = sparse.WriteAt(content[chunk:chunk+6000], chunk)
+	g.Expect(errors.Join(err, sparse.Truncate(size), sparse.Close())).To(Succeed())
+	d.Mapped("sparse")
+	e, err := d.Commit(within(t), &Manifest{})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer e.Close()
+	g.Expect(d.Close()).To(Succeed())
+	files := e.Manifest.Files
+	g.Expect(files["dense"].Data).To(BeEquivalentTo(size))
+	g.Expect(files["sparse"].Data).To(And(BeNumerically(">=", 6000), BeNumerically("<", size/2)))
+	g.Expect(e.Manifest.Bytes()).To(Equal(files["dense"].Data + files["sparse"].Data))
+	same := files["dense"]
+	same.Data = files["sparse"].Data
+	g.Expect(files["sparse"]).To(Equal(same), "wherever the holes are, the content is the same")
+	for name, mode := range map[string]os.FileMode{"dense": 0o400, "sparse": 0o600} {
+		info, err := os.Stat(e.Path(name))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(info.Mode().Perm()).To(Equal(mode), name)
+	}
+	g.Expect(s.Verify(within(t), key)).To(Succeed())
+	change(g, e.Path("sparse"), string(content[:size-1])+"x")
+	g.Expect(s.Verify(within(t), key)).To(MatchError(ContainSubstring("the content of sparse has changed")))
 }
 
 func TestVerifyReadsEverything(t *testing.T) {

@@ -96,6 +96,7 @@ var _ = Describe("Damage", Serial, Label("vm", "damage"), func() {
 			Expect(works(ctx).Beginning()).To(And(HavePrefix("cold start: "), MatchRegexp(says)))
 			Expect(works(ctx).Beginning()).To(HavePrefix("warm start: "))
 		},
+		Entry("state of its devices, one bit flipped", "solo.state", "is damaged: the content of solo.state has changed", room.FlipBit, NodeTimeout(10*time.Minute)),
 		Entry("memory, cut off", "solo.memory", "is damaged: solo.memory has \\d+ bytes instead of", room.CutOff, NodeTimeout(10*time.Minute)),
 		Entry("layer, one bit", "solo.qcow2", "is damaged: the content of solo.qcow2 has changed", room.FlipBit, NodeTimeout(10*time.Minute)),
 		Entry("layer, cut off", "solo.qcow2", "is damaged: solo.qcow2 has \\d+ bytes instead of", room.CutOff, NodeTimeout(10*time.Minute)),

@@ -1,6 +1,8 @@
 package lab_test
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -41,6 +43,22 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 		Expect(second.WriteFile(ctx, "/root/here", []byte("second"), 0o600)).To(Succeed())
 		Expect(first.Exec(ctx, "test", "-e", "/root/here")).To(ExitWith(1), "the disks have nothing to do with each other")
 		Expect(second.Addr("lan")).To(Equal(first.Addr("lan")), "two labs at once, with the same addresses")
+	}, NodeTimeout(3*time.Minute))
+
+	It("has its memory from the snapshot's image, of which others use the same pages, until it writes to it", func(ctx SpecContext) {
+		image := filepath.Join(own.Snapshot(), "solo.memory")
+		secret := "2b7e151628aed2a6abf7158809cf4f3c"
+		Expect(second.WriteFile(ctx, "/dev/shm/secret", []byte(strings.Repeat(secret, 4096)), 0o600)).To(Succeed())
+		for _, node := range []*labtest.Node{first, second} {
+			used := mapping(qemuOf(node), image)
+			AddReportEntry("KiB of "+image+" in "+node.Lab().ID(), used)
+			Expect(used["Shared_Clean"]).To(BeNumerically(">", 10<<10), "KiB that the other machine has in its memory too")
+			Expect(used["Private_Dirty"]).To(BeNumerically(">", 0), "KiB that it has written to, for itself")
+			Expect(used["Shared_Dirty"]).To(BeZero())
+		}
+		content, err := os.ReadFile(image)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(strings.Contains(string(content), secret)).To(BeFalse(), "what a machine writes is not in the image")
 	}, NodeTimeout(3*time.Minute))
 
 	It("has the right time", func(ctx SpecContext) {
@@ -96,6 +114,26 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 		Expect(first.Exec(ctx, "true")).To(ExitWith(0), "who uses the old one keeps it")
 	}, NodeTimeout(20*time.Minute))
 })
+
+// mapping is what smaps tells of the parts of a file in a process's memory, in KiB (proc(5)).
+func mapping(pid int, path string) map[string]int {
+	GinkgoHelper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
+	Expect(err).NotTo(HaveOccurred())
+	sums, inside := map[string]int{}, false
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		switch {
+		case !strings.HasSuffix(fields[0], ":"):
+			inside = strings.HasSuffix(strings.TrimSpace(line), " "+path)
+		case inside && len(fields) == 3:
+			kib, err := strconv.Atoi(fields[1])
+			Expect(err).NotTo(HaveOccurred())
+			sums[strings.TrimSuffix(fields[0], ":")] += kib
+		}
+	}
+	return sums
+}
 
 // line is what a command that has to succeed prints.
 func line(ctx SpecContext, node *labtest.Node, argv ...string) string {
