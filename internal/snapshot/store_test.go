@@ -299,6 +299,43 @@ func TestHolesAreZerosThatTakeNoRoom(t *testing.T) {
 	g.Expect(s.Verify(within(t), key)).To(MatchError(ContainSubstring("the content of sparse has changed")))
 }
 
+func TestHolesThatACopyHasFilledAreDugAgain(t *testing.T) {
+	g := NewWithT(t)
+	s, key := open(t, nil), keyOf("x")
+	d, err := s.Begin(within(t), key, "", nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	const size = 3*filled + 1000
+	content := make([]byte, size)
+	for _, at := range []int{0, filled - 10, 2 * filled, size - 1} {
+		content[at] = 'x'
+	}
+	file, err := os.Create(d.Path("a.memory"))
+	g.Expect(errors.Join(err, file.Truncate(size))).To(Succeed())
+	for at := 0; at < size; at += block {
+		if part := content[at:min(at+block, size)]; bytes.ContainsRune(part, 'x') {
+			_, err = file.WriteAt(part, int64(at))
+			g.Expect(err).NotTo(HaveOccurred())
+		}
+	}
+	g.Expect(file.Close()).To(Succeed())
+	d.Mapped("a.memory")
+	e, err := d.Commit(within(t), &Manifest{})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer e.Close()
+	g.Expect(d.Close()).To(Succeed())
+	before := usage(e.dir)
+	g.Expect(before).To(BeNumerically("<", 1<<20))
+
+	change(g, e.Path("a.memory"), string(content))
+	g.Expect(usage(e.dir)).To(BeNumerically(">", size), "a copy has all of it")
+	g.Expect(e.Check(within(t))).To(Succeed())
+	g.Expect(usage(e.dir)).To(BeNumerically("<=", before+2*block))
+	after, err := os.ReadFile(e.Path("a.memory"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(bytes.Equal(after, content)).To(BeTrue())
+	g.Expect(s.Verify(within(t), key)).To(Succeed())
+}
+
 func TestVerifyReadsEverything(t *testing.T) {
 	g := NewWithT(t)
 	s, key := open(t, nil), keyOf("x")
