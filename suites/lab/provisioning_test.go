@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -68,6 +69,18 @@ func provisioningSpecs() {
 			To(OutputMatching(`(?s)^` + sum + `.*\n` + sum))
 		Expect(bench.Exec(ctx, "stat", "-c", "%a %U", "/usr/local/bin/greet")).To(OutputMatching(`^755 tess\n$`))
 		Expect(bench.Exec(ctx, "greet")).To(OutputContaining("greetings from bench: hello, 'world'"))
+	}, NodeTimeout(time.Minute))
+
+	It("has programs at the same addresses each time where they are translated, until told otherwise", func(ctx SpecContext) {
+		where := func() string { return line(ctx, bench, "head", "-n1", "/proc/self/maps") }
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(bench.Shell(ctx, `! grep -qw norandmaps /proc/cmdline || sysctl -w kernel.randomize_va_space=0`)).To(ExitWith(0))
+		})
+		if strings.Contains(line(ctx, bench, "cat", "/proc/cmdline"), " norandmaps") {
+			Expect(where()).To(Equal(where()))
+		}
+		Expect(bench.Exec(ctx, "sysctl", "-w", "kernel.randomize_va_space=2")).To(ExitWith(0))
+		Expect(where()).NotTo(Equal(where()))
 	}, NodeTimeout(time.Minute))
 
 	It("forwards a port of the host", func(ctx SpecContext) {
