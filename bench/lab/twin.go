@@ -97,8 +97,8 @@ func (b *bench) twin(ctx context.Context, entry *snapshot.Entry, i int, topo *to
 // the machine run.
 func (p *plain) saveWhole(ctx context.Context, m *machine, xml, memory string, sizeMB int) error {
 	file := filepath.Join(m.dir, "domain.xml")
-	mapped := fmt.Sprintf("memory-backend-file,id=%s,size=%dM,share=off,mem-path=%s", domain.ImageMemory, sizeMB, memory)
-	xml, err := withMemory(xml, mapped)
+	mapped := domain.MapMemory(memory, sizeMB)
+	xml, err := withArguments(xml, mapped)
 	if err == nil {
 		err = os.WriteFile(file, []byte(xml), 0o600)
 	}
@@ -111,20 +111,20 @@ func (p *plain) saveWhole(ctx context.Context, m *machine, xml, memory string, s
 	if err != nil {
 		return err
 	}
-	own := strings.Replace(xml, mapped, fmt.Sprintf("memory-backend-ram,id=%s,size=%dM", domain.ImageMemory, sizeMB), 1)
+	own := strings.Replace(xml, mapped[1], fmt.Sprintf("memory-backend-ram,id=%s,size=%dM", domain.ImageMemory, sizeMB), 1)
 	if own == xml {
-		return fmt.Errorf("the saved definition of %s has no %q", m.name, mapped)
+		return fmt.Errorf("the saved definition of %s has no %q", m.name, mapped[1])
 	}
 	return os.WriteFile(file, []byte(own), 0o600)
 }
 
-// withMemory gives a definition memory of QEMU's own, under the name by which the saved machine knows it.
-func withMemory(xml, object string) (string, error) {
+// withArguments gives a definition more arguments of QEMU.
+func withArguments(xml string, args []string) (string, error) {
 	var d libvirtxml.Domain
 	if err := d.Unmarshal(xml); err != nil {
 		return "", err
 	}
-	for _, arg := range []string{"-object", object, "-machine", "memory-backend=" + domain.ImageMemory} {
+	for _, arg := range args {
 		d.QEMUCommandline.Args = append(d.QEMUCommandline.Args, libvirtxml.DomainQEMUCommandlineArg{Value: arg})
 	}
 	return d.Marshal()

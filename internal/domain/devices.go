@@ -90,7 +90,7 @@ func listen(socket string) *libvirtxml.DomainChardevSource {
 
 // planArguments is what goes past libvirt to QEMU.
 func planArguments(cfg Config) *libvirtxml.DomainQEMUCommandline {
-	args := append(planNICs(cfg.NICs), planMemory(cfg.Memory, cfg.MemoryMB)...)
+	args := append(planNICs(cfg.NICs), MapMemory(cfg.Memory, cfg.MemoryMB)...)
 	if len(args) == 0 {
 		return nil
 	}
@@ -107,9 +107,9 @@ const (
 	ImageMemory   = "lab.ram"
 )
 
-// planMemory takes the guest's memory from an image. libvirt has files as memory too, but in folders of its own making. QEMU merges
+// MapMemory are QEMU's arguments that take the guest's memory, in MiB, from an image; none without an image. libvirt has files as memory too, but in folders of its own making. QEMU merges
 // the option with libvirt's; the memory that libvirt made is not used, and takes none of the host's.
-func planMemory(image string, sizeMB int) []string {
+func MapMemory(image string, sizeMB int) []string {
 	if image == "" {
 		return nil
 	}

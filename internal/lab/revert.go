@@ -228,7 +228,7 @@ func (c *checkpoint) dropMemory() error {
 	var errs []error
 	for _, node := range c.nodes {
 		for _, path := range []string{node.state, node.memory} {
-			if err := os.Remove(path); path != "" && err != nil && !errors.Is(err, os.ErrNotExist) {
+			if err := os.RemoveAll(path); err != nil { // empty where the state has the memory
 				errs = append(errs, fmt.Errorf("remove an old snapshot: %w", err))
 			}
 		}

@@ -34,7 +34,7 @@ func Split(ctx context.Context, state, memory string, names Names) (err error) {
 	part := state + partSuffix
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("take the memory out of %s: %w", state, err), ignoreAbsent(os.Remove(part)), ignoreAbsent(os.Remove(memory)))
+			err = errors.Join(fmt.Errorf("take the memory out of %s: %w", state, err), os.RemoveAll(part), os.RemoveAll(memory))
 		}
 	}()
 	from, err := os.Open(state)
@@ -115,13 +115,6 @@ func (i *image) clear(at int64) error {
 func (i *image) flush() error {
 	_, err := i.file.WriteAt(i.pend, i.at)
 	i.pend = i.pend[:0]
-	return err
-}
-
-func ignoreAbsent(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
 	return err
 }
 

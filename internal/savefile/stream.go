@@ -58,9 +58,6 @@ func (s *splitter) run(ctx context.Context) error {
 		return unexpected(err)
 	}
 	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 		last, err := s.section(ctx)
 		if err != nil {
 			return unexpected(err)
