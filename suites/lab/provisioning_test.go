@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -52,6 +53,17 @@ func provisioningSpecs() {
 		Expect(bench.Run(ctx, labtest.Cmd{Argv: []string{"sudo", "-n", "id", "-u"}, User: "tess"})).
 			To(And(ExitWith(0), OutputMatching(`^0\n$`)))
 		Expect(bench.Shell(ctx, `getent shadow tess | cut -d: -f2`)).To(OutputMatching(`^\$`), "a password hash is set")
+	}, NodeTimeout(time.Minute))
+
+	It("has a session of logind for logins of its user, and for none of root's", func(ctx SpecContext) {
+		session := func(user string) string {
+			ssh := exec.CommandContext(ctx, "ssh", "-F", bench.Lab().SSHConfig(), "-l", user, "bench", `echo "$XDG_SESSION_ID in $XDG_RUNTIME_DIR"; loginctl --no-legend`)
+			out, err := ssh.CombinedOutput()
+			Expect(err).NotTo(HaveOccurred(), string(out))
+			return string(out)
+		}
+		Expect(session("root")).To(Equal(" in \n"))
+		Expect(session("tess")).To(MatchRegexp(`^(\w+) in /run/user/1000\n *\w+ 1000 tess\b`))
 	}, NodeTimeout(time.Minute))
 
 	It("sets env for commands and for logins", func(ctx SpecContext) {
