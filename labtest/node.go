@@ -119,7 +119,8 @@ func (n *Node) with(op func(*guest.Client) error) error {
 	return hopeless(op(g))
 }
 
-// Reboot restarts the guest and waits until it is ready again. That it is another boot is proven by its boot id.
+// Reboot restarts the guest and waits until it is ready again. That it is another boot is proven by its boot id. Without KVM, that
+// boot runs in a QEMU of its own: sessions on its serial console end.
 func (n *Node) Reboot(ctx context.Context) error { return hopeless(n.inner.Reboot(ctx)) }
 
 // Shutdown presses the power button and waits until the guest is off.

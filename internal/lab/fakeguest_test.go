@@ -149,10 +149,12 @@ func bootGuest(m *fakeMachine) (*fakeGuest, error) {
 		m.emit("[    0.000000] Linux version 6.1.0 (fake)\r\n[    0.100000] Command line: console=ttyS0\r\n")
 	}
 	id, err := readSeed(m.seed)
-	boot := 1
+	var boot int
 	if m.saved != nil {
 		id, err = m.saved.identity()
 		boot = m.saved.Boot
+	} else {
+		boot = m.plan.nextBoot()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the seed: %w", err)
@@ -294,11 +296,8 @@ func (g *fakeGuest) forget(conn net.Conn) {
 
 // restart drops every connection and begins another boot.
 func (g *fakeGuest) restart() {
-	p := g.machine.plan.get()
 	g.mu.Lock()
-	if !p.sameBoot {
-		g.boot++
-	}
+	g.boot = g.machine.plan.nextBoot()
 	for conn := range g.conns {
 		_ = conn.Close()
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type fakeHost struct {
 	plans       map[string]*plan // by node
 	overlays    []string
 	rebased     []string
+	accel       string // tcg when empty
 	failImage   error
 	failStart   error // of the hypervisor
 	failCreate  error
@@ -125,7 +127,7 @@ func (h *fakeHost) Image(ctx context.Context, req image.Request, progress func(i
 func (h *fakeHost) Images() []string { return []string{"debian-12"} }
 
 func (h *fakeHost) Accelerator(context.Context, []string) (accel, reason string) {
-	return "tcg", "this host is fake"
+	return cmp.Or(h.accel, "tcg"), "this host is fake"
 }
 
 func (h *fakeHost) Hypervisor(ctx context.Context, dir string, _ *Account) (Hypervisor, error) {

@@ -18,8 +18,9 @@ import (
 
 // plan is how a fake guest behaves. Tests change it by set, before a boot or during it.
 type plan struct {
-	mu  sync.Mutex
-	now behaviour
+	mu    sync.Mutex
+	now   behaviour
+	boots int
 }
 
 // behaviour of a guest; the zero value is a healthy Debian.
@@ -49,6 +50,16 @@ func (p *plan) get() behaviour {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.now
+}
+
+// nextBoot is the number of another boot.
+func (p *plan) nextBoot() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.now.sameBoot {
+		p.boots++
+	}
+	return p.boots
 }
 
 func (p *plan) set(change func(*behaviour)) {

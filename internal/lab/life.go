@@ -7,7 +7,7 @@ import (
 )
 
 // life is one run of a node's domain, from power on to power off. Its death ends every wait on the node. It survives that
-// the domain is saved and restored from there: connections into the guest go on.
+// the domain is saved and restored from there, or started again for a reboot.
 type life struct {
 	guest *guest.Client
 	over  chan struct{} // closed when the domain has stopped, asked or not
@@ -19,6 +19,7 @@ type life struct {
 	expected bool          // a stop was asked for
 	held     bool          // it is being saved or restored, and paused for that
 	saved    chan struct{} // closed when the domain has ended because it was saved; nil when it was not
+	reset    chan struct{} // closed when the guest restarts next; nil when nobody waits for that
 	overOnce sync.Once
 }
 
@@ -70,6 +71,24 @@ func (l *life) isExpected() bool {
 	return l.expected
 }
 
+// nextReset returns a channel that is closed when the guest restarts.
+func (l *life) nextReset() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reset = make(chan struct{})
+	return l.reset
+}
+
+// wasReset is called when the guest has restarted.
+func (l *life) wasReset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reset != nil {
+		close(l.reset)
+		l.reset = nil
+	}
+}
+
 // domain is the life's machine; nil until it is created.
 func (l *life) domain() Machine {
 	l.mu.Lock()
@@ -97,7 +116,7 @@ func (l *life) ended() bool {
 // end marks that the domain has stopped.
 func (l *life) end() { l.overOnce.Do(func() { close(l.over) }) }
 
-// beginSave announces that the domain is going to be saved, and returns a channel that is closed when it has ended.
+// beginSave announces that the domain is going to end and the life to go on in another, and returns a channel that is closed when it has ended.
 func (l *life) beginSave() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -172,6 +172,7 @@ func (n *Node) watch(l *life) {
 		case Reboot:
 			n.console.reset()
 			l.guest.Disconnect()
+			l.wasReset()
 		case Stuck:
 			n.kill(l, change.Reason)
 		case Paused:

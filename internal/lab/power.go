@@ -14,7 +14,8 @@ import (
 // shutdownLimit is how long a guest may take to shut down when ctx sets no bound.
 const shutdownLimit = 3 * time.Minute
 
-// Reboot restarts the guest from inside and waits until it is ready again: a new boot id, SSH, every unit started.
+// Reboot restarts the guest from inside and waits until it is ready again: a new boot id, SSH, every unit started. Without KVM the
+// new boot has a QEMU of its own.
 func (n *Node) Reboot(ctx context.Context) error {
 	l, err := n.alive()
 	if err != nil {
@@ -42,6 +43,7 @@ func (n *Node) Reboot(ctx context.Context) error {
 func (n *Node) restart(ctx context.Context, l *life, before string) error {
 	l.expect(true)
 	defer l.expect(false)
+	reset := l.nextReset()
 	asking, stop := l.bind(ctx) // a domain that ends takes the connection along without a word
 	defer stop()
 	// The connection may go down before the answer comes: only a command that ran and failed is an error.
@@ -49,18 +51,61 @@ func (n *Node) restart(ctx context.Context, l *life, before string) error {
 	if err == nil && res.ExitCode() != 0 && res.Signal() == "" {
 		return fmt.Errorf("systemctl reboot exited with %d: %s", res.ExitCode(), strings.TrimSpace(res.Stderr()))
 	}
-	return n.awaitNewBoot(ctx, l, before)
-}
-
-func (n *Node) awaitNewBoot(ctx context.Context, l *life, before string) error {
 	limit := n.lab.limits.Boot
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no new boot within %s", limit))
 	defer cancel()
+	if n.lab.Accelerator() == "tcg" {
+		if err := n.renew(ctx, l, reset); err != nil {
+			return err
+		}
+	}
+	return n.awaitNewBoot(ctx, l, before)
+}
+
+// renew boots a guest that has begun to restart in another QEMU, with empty memory. Without KVM, the old one has to take back what it
+// has translated of each page that the new boot overwrites: that takes longer than the boot.
+func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error {
+	select {
+	case <-reset:
+	case <-l.over:
+		return n.endedInstead(l)
+	case <-l.dead:
+		return l.err()
+	case <-ctx.Done():
+		return fmt.Errorf("the guest does not restart: %w", context.Cause(ctx))
+	}
+	gone := l.beginSave()
+	if err := n.do(ctx, l, PowerOff); err != nil {
+		l.cancelSave()
+		return err
+	}
+	select {
+	case <-gone:
+	case <-ctx.Done():
+		l.cancelSave()
+		return fmt.Errorf("the domain does not end: %w", context.Cause(ctx))
+	}
+	xml, err := n.domainXML("")
+	if err == nil {
+		err = n.reenter(ctx, xml, func(h Hypervisor) (Machine, error) { return h.Create(ctx, n.domainName(), xml) })
+	}
+	if err != nil {
+		n.kill(l, "its domain could not be started again")
+	}
+	return err
+}
+
+// endedInstead declares a guest dead whose domain has stopped when it should have restarted.
+func (n *Node) endedInstead(l *life) error {
+	n.kill(l, "the domain stopped instead of starting again")
+	return l.err()
+}
+
+func (n *Node) awaitNewBoot(ctx context.Context, l *life, before string) error {
 	return poll.Until(ctx, 50*time.Millisecond, func(ctx context.Context) error {
 		select {
 		case <-l.over:
-			n.kill(l, "the domain stopped instead of starting again")
-			return poll.Stop(l.err())
+			return poll.Stop(n.endedInstead(l))
 		case <-l.dead:
 			return poll.Stop(l.err())
 		default:

@@ -78,6 +78,43 @@ func TestRebootIsProvenByTheBootID(t *testing.T) {
 	g.Expect(status(alice)()).To(Equal("ready"))
 }
 
+func TestRebootHasAnotherQEMUWithoutKVM(t *testing.T) {
+	t.Parallel()
+	for _, accel := range []string{"kvm", "tcg"} {
+		t.Run(accel, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			b := newBench(t, one, nil)
+			b.host.accel = accel
+			b.up()
+			before := b.host.machine(t, "alice")
+			g.Expect(b.node("alice").Reboot(within(t))).To(Succeed())
+			same := BeIdenticalTo(before)
+			if accel == "tcg" {
+				same = Not(same)
+			}
+			g.Expect(b.host.machine(t, "alice")).To(same)
+			g.Expect(status(b.node("alice"))()).To(Equal("ready"))
+		})
+	}
+}
+
+func TestRebootWhoseQEMUDoesNotStartIsADeath(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	b.host.failCreate = errors.New("no room")
+	g.Expect(alice.Reboot(within(t))).To(MatchError(And(HavePrefix(`reboot node "alice": `), ContainSubstring("no room"))))
+	_, err := alice.Guest()
+	var dead *DeadError
+	g.Expect(errors.As(err, &dead)).To(BeTrue(), "%v", err)
+	g.Expect(dead.Cause).To(Equal("its domain could not be started again"))
+	b.host.failCreate = nil
+	g.Expect(alice.PowerOn(within(t))).To(Succeed())
+}
+
 func bootOf(t testing.TB, n *Node) string {
 	t.Helper()
 	client, err := n.Guest()

@@ -84,8 +84,6 @@ var _ = Describe("A machine with a portal", Ordered, ContinueOnFailure, Label("v
 			To(And(Not(ExitWith(0)), ErrorOutputContaining("Permission denied")))
 	}, NodeTimeout(time.Minute))
 
-	// It comes early: QEMU without KVM keeps the code it has translated for every process that has ever run, and where there were many
-	// a boot over their memory takes minutes.
 	it("serves again after a reboot", "P58-reboot, C39-reboot", "chaos", 10*time.Minute, func(ctx SpecContext) {
 		DeferCleanup(func(ctx SpecContext) {
 			var err error
