@@ -17,6 +17,7 @@ import (
 
 	"ionlab/labtest"
 	. "ionlab/matchers"
+	"ionlab/suites/room"
 )
 
 // crowdSpec has four specs, each with a lab of its own.
@@ -66,18 +67,22 @@ var _ = Describe("Many owners at once", Ordered, ContinueOnFailure, Serial, Labe
 		Expect(in.Processes()).To(BeEmpty())
 	}, NodeTimeout(20*time.Minute))
 
-	It("make one snapshot for all: the second waits for the first, says so, and starts from it", func(ctx SpecContext) {
-		file := filepath.Join(in.Root, "new.yaml")
-		Expect(os.WriteFile(file, []byte("metadata: {name: new}\nnodes:\n  - {name: solo, memory_mb: 544}\n"), 0o600)).To(Succeed())
-		first := start(in, "hold", file)
-		Eventually(ctx, first.Out).Within(time.Minute).Should(gbytes.Say("lab: cold start there is no snapshot of this lab yet"))
-		second := start(in, "hold", file)
-		Eventually(ctx, second.Out).Within(time.Minute).Should(gbytes.Say(`lab: waiting for a snapshot process \d+ starts lab [0-9a-f]{6} of topology "new" cold, to make its snapshot`))
+	It("make one snapshot for all when it was damaged: the first boots cold, the second waits for it, says so, and starts from the new one", func(ctx SpecContext) {
+		user := start(in, "hold", single)
+		Eventually(ctx, user.Out).Within(time.Minute).Should(gbytes.Say("lab: warm start (?s:.*)PHASE hold"))
+		Expect(in.Labs()).NotTo(BeEmpty())
+		old := filepath.Base(in.Labs()[0]) // there is no other
+		room.Damage(filepath.Join(in.Snapshot(), "solo.memory"), room.FlipBit)
+		first := start(in, "hold", single)
+		Eventually(ctx, first.Out).Within(time.Minute).Should(gbytes.Say("lab: cold start .* is damaged: the content of solo.memory has changed"))
+		second := start(in, "hold", single)
+		Eventually(ctx, second.Out).Within(time.Minute).Should(gbytes.Say(`lab: waiting for a snapshot process \d+ starts lab [0-9a-f]{6} of topology "single" cold, to make its snapshot`))
 		Eventually(ctx, second.Out).Within(10 * time.Minute).Should(gbytes.Say(`lab: warm start snapshot [0-9a-f]{8}`))
 		// The snapshot is there before the first one's own machines are awake again.
 		Eventually(ctx, first.Out).Within(time.Minute).Should(gbytes.Say("PHASE hold"))
 		Eventually(ctx, second.Out).Within(time.Minute).Should(gbytes.Say("PHASE hold"), "both are up")
-		for _, session := range []*gexec.Session{first, second} {
+		Expect(run(ctx, labtestProgram(), in, "exec", old, "solo", "--", "echo", "alive")).To(Equal("alive\n"), "who uses the old one keeps it")
+		for _, session := range []*gexec.Session{user, first, second} {
 			Eventually(ctx, session.Interrupt()).Within(time.Minute).Should(gexec.Exit())
 		}
 	}, NodeTimeout(20*time.Minute))

@@ -104,15 +104,6 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 		Expect(draws[1]).NotTo(Equal(draws[0]))
 		Expect(draws[2]).NotTo(BeElementOf(draws[0], draws[1]))
 	}, NodeTimeout(10*time.Minute))
-
-	It("boots cold when one byte of the snapshot has changed, and says so", func(ctx SpecContext) {
-		room.Damage(filepath.Join(own.Snapshot(), "solo.memory"), room.FlipBit)
-		third := labtest.Start(ctx, file).Node("solo")
-		Expect(third.Lab().Beginning()).To(And(HavePrefix("cold start: "), ContainSubstring("is damaged: the content of solo.memory has changed")))
-		Expect(third.Exec(ctx, "true")).To(ExitWith(0), "it goes on from a snapshot of its own")
-		Expect(labtest.Start(ctx, file).Beginning()).To(HavePrefix("warm start: "), "the cold start has left a new one")
-		Expect(first.Exec(ctx, "true")).To(ExitWith(0), "who uses the old one keeps it")
-	}, NodeTimeout(20*time.Minute))
 })
 
 // mapping is what smaps tells of the parts of a file in a process's memory, in KiB (proc(5)).

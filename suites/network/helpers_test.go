@@ -32,7 +32,7 @@ ip neigh replace "$1" lladdr "$5" dev "$3" nud permanent && ip neigh show %[1]s`
 
 // measured is the first measurement, or up to two more, until the matcher is content: what else a host does spoils single
 // measurements.
-func measured(got float64, again func() float64, right types.GomegaMatcher) float64 {
+func measured[T any](got T, again func() T, right types.GomegaMatcher) T {
 	GinkgoHelper()
 	for range 2 {
 		ok, err := right.Match(got)

@@ -37,8 +37,9 @@ qemu-img convert -n --target-is-zero -f qcow2 --target-image-opts "$image/disk.q
 mkfs.fat --invariant -F 16 --offset $first "$disk" $((count / 2)) >/dev/null 2>&1
 fat=$disk@@$((first * 512))
 # A kernel whose processor the host does not run for a while would take its timer for broken, and panic: no_timer_check.
+# QEMU translates anew what lies at other addresses: norandmaps.
 config() {
-	printf 'DEFAULT linux\nLABEL linux\nLINUX /vmlinuz\nINITRD /initrd.img\nAPPEND root=LABEL=rootfs ro console=ttyS0 fsck.mode=skip no_timer_check loader=%s\n' "$1"
+	printf 'DEFAULT linux\nLABEL linux\nLINUX /vmlinuz\nINITRD /initrd.img\nAPPEND root=LABEL=rootfs ro console=ttyS0 fsck.mode=skip no_timer_check norandmaps loader=%s\n' "$1"
 }
 mcopy -i "$fat" "$image/vmlinuz" "$image/initrd.img" ::/
 config bios | mcopy -i "$fat" - ::/syslinux.cfg
