@@ -18,7 +18,7 @@ type life struct {
 	cause    error
 	expected bool          // a stop was asked for
 	held     bool          // it is being saved or restored, and paused for that
-	saved    chan struct{} // closed when the domain has ended because it was saved; nil when it was not
+	saved    chan struct{} // closed when the domain has ended and another is to follow; nil when none is
 	reset    chan struct{} // closed when the guest restarts next; nil when nobody waits for that
 	overOnce sync.Once
 }
@@ -116,7 +116,8 @@ func (l *life) ended() bool {
 // end marks that the domain has stopped.
 func (l *life) end() { l.overOnce.Do(func() { close(l.over) }) }
 
-// beginSave announces that the domain is going to end and the life to go on in another, and returns a channel that is closed when it has ended.
+// beginSave announces that the domain is going to end and the life to go on in another. It returns a channel that is closed when it
+// has ended.
 func (l *life) beginSave() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()

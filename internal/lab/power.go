@@ -81,6 +81,9 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 	}
 	select {
 	case <-gone:
+	case <-l.over: // it had ended before anything was to come after it
+		l.cancelSave()
+		return n.endedInstead(l)
 	case <-ctx.Done():
 		l.cancelSave()
 		return fmt.Errorf("the domain does not end: %w", context.Cause(ctx))
