@@ -85,8 +85,9 @@ func (p *Process) askSSHD(sig ssh.Signal) {
 }
 
 // findTree is a shell script that leaves in $tree the ids of all living processes that belong to $p: its session, its
-// process group and its descendants. Two passes, since a child may have a lower id than its parent. proc(5) has the
-// format of the stat file; the name in it is the only field that may hold spaces and brackets.
+// process group and its descendants; and in $alive those to kill, $p before all others: a shell whose child dies first
+// goes on, and may end by itself. Two passes, since a child may have a lower id than its parent, or sort before it.
+// proc(5) has the format of the stat file; the name in it is the only field that may hold spaces and brackets.
 const findTree = `p=%s
 find_tree() {
   for pass in 1 2; do
@@ -100,7 +101,8 @@ find_tree() {
         else case " $tree " in *" $2 "*) tree="$tree $id" ;; *) continue ;; esac
         fi ;;
       esac
-      case $1 in Z|X) ;; *) alive="$alive $id" ;; esac
+      case $1 in Z|X) continue ;; esac
+      if [ "$id" = "$p" ]; then alive="$id $alive"; else alive="$alive $id"; fi
     done
   done
 }

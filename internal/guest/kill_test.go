@@ -3,8 +3,10 @@ package guest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -150,6 +152,21 @@ func TestKillFindsEverythingInABusyGuest(t *testing.T) {
 	s.busy.Store(int64(time.Second))
 	g.Expect(p.Kill(soon(t))).To(Succeed())
 	expectGone(g, pids)
+}
+
+// A shell whose child dies first goes on, to an exit code of its own. The ids of a new namespace are small enough for a
+// child, 10 or more, to sort before its parent, 9, as 100000 does before 99999.
+func TestKillTakesTheProgramFirst(t *testing.T) {
+	g := NewWithT(t)
+	script := `for i in 2 3 4 5 6 7 8; do (:); done
+setsid sh -c 'sleep 300; :' &
+while read -r child <"/proc/$!/task/$!/children"; [ -z "$child" ]; do sleep 0.02; done
+` + fmt.Sprintf(findTree, "$!") + `find_tree
+echo $alive`
+	out, err := exec.CommandContext(soon(t), "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc",
+		"--kill-child", "sh", "-c", script).CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), "%s", out)
+	g.Expect(strings.TrimSpace(string(out))).To(MatchRegexp(`^9 1\d$`))
 }
 
 func TestSignal(t *testing.T) {
