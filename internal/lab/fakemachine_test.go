@@ -131,10 +131,15 @@ func (m *fakeMachine) reboot() {
 	guest.restart()
 }
 
-func (m *fakeMachine) Do(ctx context.Context, action Action) error {
+// ended tells whether the domain has stopped.
+func (m *fakeMachine) ended() bool {
 	m.mu.Lock()
-	stopped := m.stopped
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	return m.stopped
+}
+
+func (m *fakeMachine) Do(ctx context.Context, action Action) error {
+	stopped := m.ended()
 	switch {
 	case stopped && (action == Shutdown || action == PowerOff):
 		return nil

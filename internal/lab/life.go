@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"sync"
 
 	"ionlab/internal/guest"
@@ -11,6 +12,7 @@ import (
 type life struct {
 	guest *guest.Client
 	over  chan struct{} // closed when the domain has stopped, asked or not
+	turn  chan struct{} // has room for one of those who stop the domain or have another follow it
 
 	mu       sync.Mutex
 	machine  Machine // nil until it is created
@@ -24,7 +26,23 @@ type life struct {
 }
 
 func newLife() *life {
-	return &life{dead: make(chan struct{}), over: make(chan struct{})}
+	return &life{dead: make(chan struct{}), over: make(chan struct{}), turn: make(chan struct{}, 1)}
+}
+
+// take waits until nobody else stops the domain or has another follow it. give lets the next.
+func (l *life) take(ctx context.Context) (give func(), err error) {
+	give = func() { <-l.turn }
+	select {
+	case l.turn <- struct{}{}: // though ctx may have ended
+		return give, nil
+	default:
+	}
+	select {
+	case l.turn <- struct{}{}:
+		return give, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // die records the first cause and ends every wait.

@@ -27,7 +27,7 @@ func (n *Node) Reboot(ctx context.Context) error {
 	}
 	n.setStatus("rebooting")
 	if err := n.restart(ctx, l, before); err != nil {
-		if l.err() == nil {
+		if l.err() == nil && n.lives(l) {
 			n.setStatus("failed at reboot")
 		}
 		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
@@ -68,11 +68,31 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 	select {
 	case <-reset:
 	case <-l.over:
-		return n.endedInstead(l)
+		return n.endedInstead(ctx, l)
 	case <-l.dead:
 		return l.err()
 	case <-ctx.Done():
 		return fmt.Errorf("the guest does not restart: %w", context.Cause(ctx))
+	}
+	give, err := l.take(ctx)
+	if err != nil {
+		return err
+	}
+	err = n.replace(ctx, l)
+	give()
+	if errors.Is(err, errEnded) {
+		return n.endedInstead(ctx, l)
+	}
+	return err
+}
+
+// errEnded tells that a domain had ended before another was to follow it.
+var errEnded = errors.New("the domain has ended")
+
+// replace ends the node's domain and creates it again. It is the caller's turn.
+func (n *Node) replace(ctx context.Context, l *life) error {
+	if l.ended() {
+		return errEnded
 	}
 	gone := l.beginSave()
 	if err := n.do(ctx, l, PowerOff); err != nil {
@@ -81,9 +101,9 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 	}
 	select {
 	case <-gone:
-	case <-l.over: // it had ended before anything was to come after it
+	case <-l.over:
 		l.cancelSave()
-		return n.endedInstead(l)
+		return errEnded
 	case <-ctx.Done():
 		l.cancelSave()
 		return fmt.Errorf("the domain does not end: %w", context.Cause(ctx))
@@ -98,8 +118,16 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 	return err
 }
 
-// endedInstead declares a guest dead whose domain has stopped when it should have restarted.
-func (n *Node) endedInstead(l *life) error {
+// endedInstead says why a domain has stopped that should have restarted: somebody asked for it, or the guest is dead.
+func (n *Node) endedInstead(ctx context.Context, l *life) error {
+	give, err := l.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer give()
+	if status, _ := n.Status(); !n.lives(l) {
+		return errors.New(status)
+	}
 	n.kill(l, "the domain stopped instead of starting again")
 	return l.err()
 }
@@ -108,7 +136,7 @@ func (n *Node) awaitNewBoot(ctx context.Context, l *life, before string) error {
 	return poll.Until(ctx, 50*time.Millisecond, func(ctx context.Context) error {
 		select {
 		case <-l.over:
-			return poll.Stop(n.endedInstead(l))
+			return poll.Stop(n.endedInstead(ctx, l))
 		case <-l.dead:
 			return poll.Stop(l.err())
 		default:
@@ -156,6 +184,13 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 	if l == nil {
 		return nil // it is off
 	}
+	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
+	defer cancel()
+	give, err := l.take(ctx)
+	if err != nil {
+		return fmt.Errorf("%s node %q: it is being restarted or stopped: %w", action, n.Name(), err)
+	}
+	defer give()
 	machine := l.domain()
 	if machine == nil && !l.ended() {
 		return fmt.Errorf("%s node %q: its domain is being created", action, n.Name())
@@ -173,8 +208,6 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 		l.expect(false)
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
-	defer cancel()
 	select {
 	case <-l.over:
 	case <-ctx.Done():

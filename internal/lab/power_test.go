@@ -115,6 +115,31 @@ func TestRebootWhoseQEMUDoesNotStartIsADeath(t *testing.T) {
 	g.Expect(alice.PowerOn(within(t))).To(Succeed())
 }
 
+func TestPowerOffBetweenTwoQEMUsOfAReboot(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	g.Eventually(b.host.reached).Should(Receive(Equal("create")))
+	b.host.holdAt("create")
+	rebooted, off := make(chan error, 1), make(chan error, 1)
+	ctx := within(t)
+	go func() { rebooted <- alice.Reboot(ctx) }()
+	g.Eventually(b.host.reached).WithTimeout(patience).Should(Receive(Equal("create")))
+	hurried, cancel := context.WithCancelCause(ctx)
+	cancel(errors.New("in a hurry"))
+	g.Expect(alice.PowerOff(hurried)).To(MatchError(`power off node "alice": it is being restarted or stopped: in a hurry`))
+	go func() { off <- alice.PowerOff(ctx) }()
+	g.Consistently(off).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
+	b.host.release("create")
+	g.Eventually(off).WithTimeout(patience).Should(Receive(BeNil()))
+	g.Eventually(rebooted).WithTimeout(patience).Should(Receive(MatchError(HavePrefix(`reboot node "alice": `))))
+	g.Expect(status(alice)()).To(Equal("powered off on request"))
+	g.Expect(b.host.machine(t, "alice").ended()).To(BeTrue(), "no machine runs that nobody asked for")
+	g.Expect(alice.PowerOn(within(t))).To(Succeed())
+}
+
 func bootOf(t testing.TB, n *Node) string {
 	t.Helper()
 	client, err := n.Guest()
