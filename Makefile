@@ -3,8 +3,7 @@
 # Settings, each from the command line or the environment:
 #   IMAGE=debian-12   the image that the suites boot
 #   PROCS=N           Ginkgo processes at once; each runs its own labs; half of the processors by default, but two where there
-#                     are two processors and 6 GB of memory: one boots or waits while the other computes. Some suites run in
-#                     one process whatever this is
+#                     are two processors and 6 GB of memory: one boots or waits while the other computes
 #   BESIDE=N          suites beside each other, each with PROCS processes; two by default, one on one processor. With three, two
 #                     processors have no idle moment left, and specs that time what programs do may fail for it
 #   LABELS=...        Ginkgo label filter; left out are specs labelled large (ten machines), exhaustive (all cases of a matrix),
@@ -68,15 +67,13 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 		$(if $(filter test,$(MAKECMDGOALS)),{ echo "unit: skipped tests are no success here (see above)"; false; },true)
 
 # Each suite is run by a Ginkgo of its own, BESIDE of them at once. TIMED ones tell milliseconds apart, or hold programs to their
-# timers: one at a time, and all others are nice to it. ALONE ones take one process, whatever PROCS is: their specs break what
-# they share. IDLE ones wait most of their time, and take one process more. In this order there is always something beside a timed
-# suite.
+# timers: one at a time, and all others are nice to it. IDLE ones wait most of their time, and take one process more. In this order
+# there is always something beside a timed suite.
 TIMED    := ./suites/network/ ./suites/rustdesk/
-ALONE    := ./suites/faults/
 IDLE     := ./suites/network/
-FIRST    := ./suites/network/ ./suites/lab/ $(ALONE) ./suites/rustdesk/ ./suites/portal/
+FIRST    := ./suites/network/ ./suites/lab/ ./suites/faults/ ./suites/rustdesk/ ./suites/portal/
 MORE    := $(if $(filter 1,$(PROCS)),1,$(shell expr $(PROCS) + 1))
-procs    = $(if $(filter $(ALONE),$(1)),1,$(if $(filter $(IDLE),$(1)),$(MORE),$(PROCS)))
+procs    = $(if $(filter $(IDLE),$(1)),$(MORE),$(PROCS))
 FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
 ORDERED  = $(filter $(FOUND),$(FIRST)) $(filter-out $(FIRST),$(FOUND))
 TOGETHER = $(if $(filter 1,$(BESIDE) $(words $(FOUND))),,yes)

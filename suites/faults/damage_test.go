@@ -20,7 +20,7 @@ import (
 	"ionlab/suites/room"
 )
 
-var _ = Describe("Damage", Serial, Label("vm", "damage"), func() {
+var _ = Describe("Damage", Label("vm", "damage"), func() {
 	// works starts a lab and has it do something.
 	works := func(ctx SpecContext) *labtest.Lab {
 		GinkgoHelper()

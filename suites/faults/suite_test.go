@@ -37,7 +37,7 @@ func init() { //nolint:gochecknoinits // the specs of a role must not be there i
 	}
 }
 
-// in is where all specs of this suite do their damage.
+// in is where this process does its damage.
 var in room.Room
 
 const single = "../../topologies/single.yaml"

@@ -14,16 +14,15 @@ import (
 )
 
 // What is lost, doubled, spoilt or cut is so on a busy host, too: nothing here depends on milliseconds.
-var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Label("vm", "network", "impairments"), func() {
+var _ = Describe("A bad link between two machines", Ordered, ContinueOnFailure, Label("vm", "network", "impairments"), func() {
 	var (
-		lab        *labtest.Lab
 		alice, bob *labtest.Node
 		peer       string // bob's address: a name would travel over the same link
 	)
 
 	BeforeAll(func(ctx SpecContext) {
 		alice, bob = pair(ctx)
-		lab, peer = alice.Lab(), bob.Addr("lan").String()
+		peer = bob.Addr("lan").String()
 	}, NodeTimeout(20*time.Minute))
 
 	impair := func(ctx context.Context, i labtest.Impairment) {
@@ -69,6 +68,29 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 		Expect(err).NotTo(HaveOccurred())
 		Expect(counters.Dropped[labtest.Lost]).To(BeNumerically(">", 100))
 	}, NodeTimeout(2*time.Minute))
+
+	It("becomes worse and worse by a timeline", func(ctx SpecContext) {
+		s, err := alice.Link("lan").Schedule(ctx, labtest.Degrade(labtest.Impairment{Delay: labtest.None},
+			labtest.Impairment{Delay: 100 * time.Millisecond}, 5*time.Second, 6))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(s.Wait(ctx)).To(Succeed())
+		Expect(roundTrip(ctx, alice, peer, 20)).To(BeNumerically(">", 200*time.Millisecond))
+		Expect(s.Stop()).To(Succeed())
+		Expect(roundTrip(ctx, alice, peer, 20)).To(BeNumerically("<", 50*time.Millisecond))
+	}, NodeTimeout(2*time.Minute))
+})
+
+var _ = Describe("A link between two machines, cut", Ordered, ContinueOnFailure, Label("vm", "network", "impairments"), func() {
+	var (
+		lab        *labtest.Lab
+		alice, bob *labtest.Node
+		peer       string
+	)
+
+	BeforeAll(func(ctx SpecContext) {
+		alice, bob = pair(ctx)
+		lab, peer = alice.Lab(), bob.Addr("lan").String()
+	}, NodeTimeout(20*time.Minute))
 
 	It("lets commands and copies through whatever is cut", func(ctx SpecContext) {
 		works := func(how string) {
@@ -134,16 +156,6 @@ var _ = Describe("A link between two machines", Ordered, ContinueOnFailure, Labe
 	It("is whole after the timeline's spec", func(ctx SpecContext) {
 		Expect(alice.Ping(ctx, peer, labtest.PingOptions{Count: 50, Interval: 50 * time.Millisecond})).To(HavePacketLoss(BeZero()))
 	}, NodeTimeout(time.Minute))
-
-	It("becomes worse and worse by a timeline", func(ctx SpecContext) {
-		s, err := alice.Link("lan").Schedule(ctx, labtest.Degrade(labtest.Impairment{Delay: labtest.None},
-			labtest.Impairment{Delay: 100 * time.Millisecond}, 5*time.Second, 6))
-		Expect(err).NotTo(HaveOccurred())
-		Expect(s.Wait(ctx)).To(Succeed())
-		Expect(roundTrip(ctx, alice, peer, 20)).To(BeNumerically(">", 200*time.Millisecond))
-		Expect(s.Stop()).To(Succeed())
-		Expect(roundTrip(ctx, alice, peer, 20)).To(BeNumerically("<", 50*time.Millisecond))
-	}, NodeTimeout(2*time.Minute))
 
 	It("is captured, with the spec's steps, in a file that other programs read", func(ctx SpecContext) {
 		capture, err := lab.Network("lan").Capture(ctx)

@@ -15,29 +15,38 @@ import (
 )
 
 // What a busy host adds to these delays is little beside them.
-var _ = Describe("A long link between two machines, measured", Ordered, ContinueOnFailure, Label("vm", "network", "impairments"), func() {
-	var alice *labtest.Node
-	var peer string
-
-	BeforeAll(func(ctx SpecContext) {
-		var bob *labtest.Node
-		alice, bob = pair(ctx)
-		peer = bob.Addr("lan").String()
-	}, NodeTimeout(20*time.Minute))
-
-	DescribeTable("has a preset's delay and loss",
-		func(ctx SpecContext, p preset) { p.check(ctx, alice, peer) },
-		Entry(nil, preset{"cellular", 100 * time.Millisecond, 0, 2}, NodeTimeout(3*time.Minute)),
-		Entry(nil, preset{"mobile_cell", 100 * time.Millisecond, 30 * time.Millisecond, 2}, NodeTimeout(3*time.Minute)),
-		Entry(nil, preset{"urban_congested", 150 * time.Millisecond, 80 * time.Millisecond, 15}, NodeTimeout(3*time.Minute)),
-		Entry(nil, preset{"satellite", 600 * time.Millisecond, 50 * time.Millisecond, 5}, NodeTimeout(3*time.Minute)),
-		Entry(nil, preset{"intermittent", 500 * time.Millisecond, 300 * time.Millisecond, 50}, NodeTimeout(3*time.Minute)),
-		Entry(nil, preset{"deep_space", 2 * time.Second, 200 * time.Millisecond, 10}, NodeTimeout(3*time.Minute)),
+var _ = Describe("A long link between two machines, measured", Label("vm", "network", "impairments"), func() {
+	hasDelayAndLoss(
+		preset{"cellular", 100 * time.Millisecond, 0, 2},
+		preset{"mobile_cell", 100 * time.Millisecond, 30 * time.Millisecond, 2},
+		preset{"urban_congested", 150 * time.Millisecond, 80 * time.Millisecond, 15},
 	)
 })
 
+// These wait longest for answers: they are apart so that two processes share the waiting.
+var _ = Describe("A very long link between two machines, measured", SpecPriority(1), Label("vm", "network", "impairments"), func() {
+	hasDelayAndLoss(
+		preset{"satellite", 600 * time.Millisecond, 50 * time.Millisecond, 5},
+		preset{"intermittent", 500 * time.Millisecond, 300 * time.Millisecond, 50},
+		preset{"deep_space", 2 * time.Second, 200 * time.Millisecond, 10},
+	)
+})
+
+// hasDelayAndLoss makes a spec of each preset, in a lab for all of them.
+func hasDelayAndLoss(presets ...preset) {
+	Context("has a preset's delay and loss", Ordered, ContinueOnFailure, func() {
+		var alice, bob *labtest.Node
+
+		BeforeAll(func(ctx SpecContext) { alice, bob = pair(ctx) }, NodeTimeout(20*time.Minute))
+
+		for _, p := range presets {
+			It(p.name, func(ctx SpecContext) { p.check(ctx, alice, bob.Addr("lan").String()) }, NodeTimeout(3*time.Minute))
+		}
+	})
+}
+
 // A busy host can still send this much.
-var _ = Describe("A slow link between two machines, measured", Ordered, ContinueOnFailure, Label("vm", "network", "impairments"), func() {
+var _ = Describe("A slow link between two machines, measured", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "network", "impairments"), func() {
 	var alice, bob *labtest.Node
 
 	BeforeAll(func(ctx SpecContext) { alice, bob = pair(ctx) }, NodeTimeout(20*time.Minute))

@@ -19,7 +19,7 @@ import (
 // lanServer is where rustdesk-lan.yaml has the server.
 const lanServer = "10.21.0.50"
 
-var _ = Describe("On one LAN: "+product().String(), Ordered, ContinueOnFailure, Label("vm", "rustdesk"), func() {
+var _ = Describe("On one LAN: "+product().String(), Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "rustdesk"), func() {
 	w := &world{}
 	var capture *labtest.Capture
 
