@@ -47,7 +47,7 @@ func dialUnix(ctx context.Context, path string) (*net.UnixConn, error) {
 
 // join copies in to the socket and the socket to out, until the socket's other side has closed it or ctx ends. At the end
 // of in it calls end. It does not wait for a read of in that nobody answers: that goroutine ends with the process.
-func join(ctx context.Context, conn *net.UnixConn, in io.Reader, out io.Writer, end func() error) error {
+func join(ctx context.Context, conn net.Conn, in io.Reader, out io.Writer, end func() error) error {
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	go func() {

@@ -25,7 +25,7 @@ func (a *app) consoleCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "console LAB NODE", Short: "Talk to a node's serial console",
 		Long: `console joins the terminal to the serial console of a node; Ctrl-] leaves it. Where standard input is no terminal it
-copies both ways until the node goes away.
+copies both ways until the node goes away. It goes on after a reboot, a revert or a quick power cycle.
 
 QEMU serves one client at a time. What the console printed before is in the lab's artifacts.`,
 		Example: "  labtest console . alice\n  timeout 10 labtest console . alice </dev/null",
@@ -46,19 +46,16 @@ func (a *app) console(ctx context.Context, word, node string) error {
 	if _, err := os.Stat(socket); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("open the console of node %q: it has no domain (`labtest status %s`)", node, found.ID)
 	}
-	conn, err := dialUnix(ctx, socket)
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	conn, err := openSerial(ctx, socket)
 	if err != nil {
 		return fmt.Errorf("open the console of node %q: %w", node, err)
-	}
-	if err := awaitAccept(ctx, socket); err != nil {
-		return errors.Join(fmt.Errorf("open the console of node %q: %w", node, err), conn.Close())
 	}
 	in, restore, err := a.rawTerminal(node)
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	ctx, leave := context.WithCancelCause(ctx)
-	defer leave(nil)
 	in.left = func() { leave(errLeft) }
 	// QEMU takes the end of the input for a hang-up, so it is kept to ourselves: a console is worth watching without one.
 	err = join(ctx, conn, in, a.out, func() error { return nil })

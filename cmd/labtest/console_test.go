@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,7 +17,9 @@ func TestConsoleCopies(t *testing.T) {
 	g := NewWithT(t)
 	s := newSetting(t)
 	run := s.lab(t, "aa11bb", "alice")
-	listen(t, filepath.Join(run, "s", "alice.console"), func(conn *net.UnixConn) {
+	path := filepath.Join(run, "s", "alice.console")
+	listen(t, path, func(conn *net.UnixConn) {
+		defer os.RemoveAll(filepath.Dir(path)) // with the lab
 		line, _ := bufio.NewReader(conn).ReadString('\n')
 		more := make(chan int, 1)
 		go func() { n, _ := conn.Read(make([]byte, 1)); more <- n }()
@@ -29,6 +32,35 @@ func TestConsoleCopies(t *testing.T) {
 	})
 	s.in.WriteString("root\n")
 	g.Expect(s.run(t.Context(), "console", "aa11bb", "alice")).To(Equal(result{0, "login: root\n", ""}))
+}
+
+func TestConsoleGoesOnInTheNextQEMU(t *testing.T) {
+	g := NewWithT(t)
+	s := newSetting(t)
+	path := filepath.Join(s.lab(t, "aa11bb", "alice"), "s", "alice.console")
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for _, says := range []string{"reboot: Restarting system\n", "Linux version\n", "reboot: Power down\n"} {
+			_ = os.Remove(path)
+			qemu, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn, err := qemu.AcceptUnix()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = conn.Write([]byte(says))
+			_, _ = conn.Close(), qemu.Close()
+			<-time.After(100 * time.Millisecond)
+		}
+	}()
+	g.Eventually(func() error { _, err := os.Stat(path); return err }).Should(Succeed())
+	g.Expect(s.run(t.Context(), "console", "aa11bb", "alice")).To(Equal(result{0, "reboot: Restarting system\nLinux version\nreboot: Power down\n", ""}))
+	<-served
 }
 
 func TestConsoleWithoutADomain(t *testing.T) {

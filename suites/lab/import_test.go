@@ -74,12 +74,16 @@ var _ = Describe("An imported disk with boot loaders of its own", Ordered, Conti
 		Expect(session.Err).To(say("imported-uefi"))
 	}, NodeTimeout(time.Minute))
 
-	It("reboots through UEFI and its loader", func(ctx SpecContext) {
+	It("reboots through UEFI and its loader, and who watches its console goes on watching", func(ctx SpecContext) {
 		before, err := next.ReadFile(ctx, "/proc/sys/kernel/random/boot_id")
 		Expect(err).NotTo(HaveOccurred())
+		watching, err := gexec.Start(exec.Command(string(cli), "console", next.Lab().ID(), "new"), GinkgoWriter, GinkgoWriter)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func() { watching.Kill().Wait(time.Minute) })
 		Expect(next.Reboot(ctx)).To(Succeed())
 		Expect(next.ReadFile(ctx, "/proc/sys/kernel/random/boot_id")).NotTo(Equal(before))
 		Expect(next.Exec(ctx, "cat", "/proc/cmdline")).To(OutputContaining("loader=uefi"))
+		Eventually(ctx, watching.Out).Within(time.Minute).Should(gbytes.Say(`reboot: Restarting system(?s:.*)Linux version(?s:.*)login:`))
 	}, NodeTimeout(8*time.Minute))
 
 	DescribeTable("fails to start within a minute when its firmware finds no system, and says so", func(ctx SpecContext, firmware, says string) {
