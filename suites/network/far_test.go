@@ -90,7 +90,8 @@ func (p preset) check(ctx context.Context, alice *labtest.Node, peer string) {
 	AddReportEntry(p.name, fmt.Sprintf("%d of %d answered", len(probes.answers), probes.sent))
 	pass := 1 - p.loss/100
 	Expect(probes.sent - len(probes.answers)).To(within99(probes.sent, 1-pass*pass))
-	Expect(slices.Min(probes.answers)).To(BeNumerically(">", 2*(p.delay-p.jitter)))
+	// At least, since ping tells whole milliseconds from 100 ms on: 200.4 is 200.
+	Expect(slices.Min(probes.answers)).To(BeNumerically(">=", 2*(p.delay-p.jitter)))
 
 	// Jitter keeps the order of frames, so the median is that of the delay only where they are further apart than it reaches.
 	// Where that would take minutes, it is measured without.
