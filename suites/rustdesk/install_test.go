@@ -201,7 +201,12 @@ func settingSpecs(d *desktop) {
 // nowhere looks for the password in everything that RustDesk might have written, in the journal and in command lines.
 func nowhere(ctx context.Context, n *labtest.Node) {
 	GinkgoHelper()
-	Expect(n.Run(ctx, labtest.Cmd{
+	Expect(whereabouts(ctx, n)).To(And(ExitWith(0), OutputMatching(`^$`)))
+}
+
+// whereabouts is the command that prints where the password is found as text.
+func whereabouts(ctx context.Context, n *labtest.Node) (*labtest.Result, error) {
+	return n.Run(ctx, labtest.Cmd{
 		// The pattern is no argument, or grep would find itself.
 		Shell: `read -r word
 grep -rlF -f /dev/stdin /root /home /etc /tmp /var/log /var/tmp 2>/dev/null <<<"$word"
@@ -209,7 +214,7 @@ journalctl --quiet --no-pager | grep -nF -f <(echo "$word")
 grep -lF -f /dev/stdin /proc/[0-9]*/cmdline 2>/dev/null <<<"$word"
 true`,
 		Stdin: strings.NewReader(password + "\n"), Timeout: time.Minute,
-	})).To(And(ExitWith(0), OutputMatching(`^$`)))
+	})
 }
 
 // faultSpecs show that the checks above fail when they should.
@@ -238,7 +243,8 @@ func faultSpecs(d *desktop) {
 			Expect(d.host.ID(ctx)).To(Equal(d.id))
 			Expect(d.host.SetOption(ctx, "direct-server", "")).To(Succeed())
 			Expect(d.host.SetPassword(ctx, password)).To(Succeed())
-			nowhere(ctx, d.node)
+			// The user's server hands its files to the service a moment later.
+			Eventually(ctx, whereabouts).WithArguments(d.node).Within(10 * time.Second).Should(And(ExitWith(0), OutputMatching(`^$`)))
 			Eventually(ctx, func() string { return openFiles(ctx, d.node) }).Within(10 * time.Second).Should(BeEmpty())
 		}, NodeTimeout(5*time.Minute))
 
