@@ -12,13 +12,14 @@ import (
 type life struct {
 	guest *guest.Client
 	over  chan struct{} // closed when the domain has stopped, asked or not
-	turn  chan struct{} // has room for one of those who stop the domain or have another follow it
+	turn  chan struct{} // has room for one of those who ask the domain to stop or have another follow it
 
 	mu       sync.Mutex
 	machine  Machine // nil until it is created
 	dead     chan struct{}
 	cause    error
 	expected bool          // a stop was asked for
+	stops    int           // how many want the domain to stop for good
 	held     bool          // it is being saved or restored, and paused for that
 	saved    chan struct{} // closed when the domain has ended and another is to follow; nil when none is
 	reset    chan struct{} // closed when the guest restarts next; nil when nobody waits for that
@@ -29,7 +30,7 @@ func newLife() *life {
 	return &life{dead: make(chan struct{}), over: make(chan struct{}), turn: make(chan struct{}, 1)}
 }
 
-// take waits until nobody else stops the domain or has another follow it. give lets the next.
+// take waits until nobody else asks the domain to stop or has another follow it. give lets the next.
 func (l *life) take(ctx context.Context) (give func(), err error) {
 	give = func() { <-l.turn }
 	select {
@@ -70,6 +71,19 @@ func (l *life) expect(stop bool) {
 	l.expected = stop
 }
 
+// stopping announces by 1 that somebody wants the domain to stop for good, and by -1 that it is not to, after all.
+func (l *life) stopping(more int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stops += more
+}
+
+func (l *life) isStopping() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stops > 0
+}
+
 // hold announces pauses that are the lab's own affair.
 func (l *life) hold(held bool) {
 	l.mu.Lock()
@@ -86,7 +100,7 @@ func (l *life) isHeld() bool {
 func (l *life) isExpected() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.expected
+	return l.expected || l.stops > 0
 }
 
 // nextReset returns a channel that is closed when the guest restarts.

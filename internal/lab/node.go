@@ -138,13 +138,6 @@ func (n *Node) enter(l *life, xml string) error {
 	return nil
 }
 
-// lives tells whether l is the node's present life.
-func (n *Node) lives(l *life) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.life == l
-}
-
 // leave ends l as the node's life, unless that is another one already.
 func (n *Node) leave(l *life) bool {
 	n.mu.Lock()

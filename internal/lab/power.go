@@ -27,7 +27,7 @@ func (n *Node) Reboot(ctx context.Context) error {
 	}
 	n.setStatus("rebooting")
 	if err := n.restart(ctx, l, before); err != nil {
-		if l.err() == nil && n.lives(l) {
+		if l.err() == nil && !l.isStopping() {
 			n.setStatus("failed at reboot")
 		}
 		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
@@ -68,7 +68,7 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 	select {
 	case <-reset:
 	case <-l.over:
-		return n.endedInstead(ctx, l)
+		return n.endedInstead(l)
 	case <-l.dead:
 		return l.err()
 	case <-ctx.Done():
@@ -81,17 +81,17 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 	err = n.replace(ctx, l)
 	give()
 	if errors.Is(err, errEnded) {
-		return n.endedInstead(ctx, l)
+		return n.endedInstead(l)
 	}
 	return err
 }
 
-// errEnded tells that a domain had ended before another was to follow it.
+// errEnded tells that a domain has ended, or is to, before another could follow it.
 var errEnded = errors.New("the domain has ended")
 
 // replace ends the node's domain and creates it again. It is the caller's turn.
 func (n *Node) replace(ctx context.Context, l *life) error {
-	if l.ended() {
+	if l.ended() || l.isStopping() {
 		return errEnded
 	}
 	gone := l.beginSave()
@@ -119,14 +119,9 @@ func (n *Node) replace(ctx context.Context, l *life) error {
 }
 
 // endedInstead says why a domain has stopped that should have restarted: somebody asked for it, or the guest is dead.
-func (n *Node) endedInstead(ctx context.Context, l *life) error {
-	give, err := l.take(ctx)
-	if err != nil {
-		return err
-	}
-	defer give()
-	if status, _ := n.Status(); !n.lives(l) {
-		return errors.New(status)
+func (n *Node) endedInstead(l *life) error {
+	if l.isStopping() {
+		return errors.New("it was stopped meanwhile")
 	}
 	n.kill(l, "the domain stopped instead of starting again")
 	return l.err()
@@ -136,7 +131,7 @@ func (n *Node) awaitNewBoot(ctx context.Context, l *life, before string) error {
 	return poll.Until(ctx, 50*time.Millisecond, func(ctx context.Context) error {
 		select {
 		case <-l.over:
-			return poll.Stop(n.endedInstead(ctx, l))
+			return poll.Stop(n.endedInstead(l))
 		case <-l.dead:
 			return poll.Stop(l.err())
 		default:
@@ -186,31 +181,18 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
 	defer cancel()
-	give, err := l.take(ctx)
-	if err != nil {
-		return fmt.Errorf("%s node %q: it is being restarted or stopped: %w", action, n.Name(), err)
+	if err := n.ask(ctx, l, action); err != nil {
+		return err
 	}
-	defer give()
-	machine := l.domain()
-	if machine == nil && !l.ended() {
-		return fmt.Errorf("%s node %q: its domain is being created", action, n.Name())
-	}
-	l.expect(true)
-	if l.isSaved() {
-		l.end() // there is nothing more to stop
-	}
-	if machine == nil { // a snapshot or revert that failed has left no more of it
+	if l.domain() == nil { // a snapshot or revert that failed has left no more of it
 		n.leave(l)
 		n.setStatus(status)
 		return nil
 	}
-	if err := machine.Do(ctx, action); err != nil && l.err() == nil {
-		l.expect(false)
-		return err
-	}
 	select {
 	case <-l.over:
 	case <-ctx.Done():
+		l.stopping(-1)
 		l.expect(false)
 		return fmt.Errorf("%s node %q: the guest still runs: %w (PowerOff does not ask it)", action, n.Name(), context.Cause(ctx))
 	}
@@ -220,6 +202,33 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 	}
 	if err := l.guest.Close(); err != nil {
 		n.lab.log.Debug("close the connection of a stopped node", "node", n.Name(), "err", err)
+	}
+	return nil
+}
+
+// ask asks the domain to stop, if there is one. It waits for one that is about to follow.
+func (n *Node) ask(ctx context.Context, l *life, action Action) error {
+	give, err := l.take(ctx)
+	if err != nil {
+		return fmt.Errorf("%s node %q: it is being restarted or stopped: %w", action, n.Name(), err)
+	}
+	defer give()
+	machine := l.domain()
+	if machine == nil && !l.ended() {
+		return fmt.Errorf("%s node %q: its domain is being created", action, n.Name())
+	}
+	l.stopping(1)
+	l.expect(true)
+	if l.isSaved() {
+		l.end() // there is nothing more to stop
+	}
+	if machine == nil {
+		return nil
+	}
+	if err := machine.Do(ctx, action); err != nil && l.err() == nil {
+		l.stopping(-1)
+		l.expect(false)
+		return err
 	}
 	return nil
 }

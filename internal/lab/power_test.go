@@ -115,6 +115,21 @@ func TestRebootWhoseQEMUDoesNotStartIsADeath(t *testing.T) {
 	g.Expect(alice.PowerOn(within(t))).To(Succeed())
 }
 
+func TestPowerOffDoesNotWaitForAShutdown(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	alice := b.node("alice")
+	b.host.plan("alice").set(func(now *behaviour) { now.ignoresButton = true })
+	down := make(chan error, 1)
+	ctx := within(t)
+	go func() { down <- alice.Shutdown(ctx) }()
+	g.Consistently(down).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
+	g.Expect(alice.PowerOff(ctx)).To(Succeed())
+	g.Eventually(down).WithTimeout(patience).Should(Receive(BeNil()))
+}
+
 func TestPowerOffBetweenTwoQEMUsOfAReboot(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
