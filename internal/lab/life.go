@@ -18,7 +18,7 @@ type life struct {
 	machine  Machine // nil until it is created
 	dead     chan struct{}
 	cause    error
-	expected bool          // a stop was asked for
+	expected bool          // its domain is about to end, and that is no death
 	stops    int           // how many want the domain to stop for good
 	held     bool          // it is being saved or restored, and paused for that
 	saved    chan struct{} // closed when the domain has ended and another is to follow; nil when none is
@@ -64,7 +64,7 @@ func (l *life) err() error {
 	return l.cause
 }
 
-// expect announces that the domain is about to stop because somebody asked for it.
+// expect announces that the domain is about to end, for whatever comes after it; stopping does for who wants it to stop for good.
 func (l *life) expect(stop bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -78,21 +78,9 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 	if err != nil {
 		return err
 	}
-	err = n.replace(ctx, l)
-	give()
-	if errors.Is(err, errEnded) {
-		return n.endedInstead(l)
-	}
-	return err
-}
-
-// errEnded tells that a domain has ended, or is to, before another could follow it.
-var errEnded = errors.New("the domain has ended")
-
-// replace ends the node's domain and creates it again. It is the caller's turn.
-func (n *Node) replace(ctx context.Context, l *life) error {
+	defer give()
 	if l.ended() || l.isStopping() {
-		return errEnded
+		return n.endedInstead(l)
 	}
 	gone := l.beginSave()
 	if err := n.do(ctx, l, PowerOff); err != nil {
@@ -101,9 +89,9 @@ func (n *Node) replace(ctx context.Context, l *life) error {
 	}
 	select {
 	case <-gone:
-	case <-l.over:
+	case <-l.over: // it had ended before anything was to come after it
 		l.cancelSave()
-		return errEnded
+		return n.endedInstead(l)
 	case <-ctx.Done():
 		l.cancelSave()
 		return fmt.Errorf("the domain does not end: %w", context.Cause(ctx))
@@ -193,7 +181,6 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 	case <-l.over:
 	case <-ctx.Done():
 		l.stopping(-1)
-		l.expect(false)
 		return fmt.Errorf("%s node %q: the guest still runs: %w (PowerOff does not ask it)", action, n.Name(), context.Cause(ctx))
 	}
 	if n.leave(l) {
@@ -218,7 +205,6 @@ func (n *Node) ask(ctx context.Context, l *life, action Action) error {
 		return fmt.Errorf("%s node %q: its domain is being created", action, n.Name())
 	}
 	l.stopping(1)
-	l.expect(true)
 	if l.isSaved() {
 		l.end() // there is nothing more to stop
 	}
@@ -227,7 +213,6 @@ func (n *Node) ask(ctx context.Context, l *life, action Action) error {
 	}
 	if err := machine.Do(ctx, action); err != nil && l.err() == nil {
 		l.stopping(-1)
-		l.expect(false)
 		return err
 	}
 	return nil
