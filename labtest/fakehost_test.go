@@ -32,6 +32,7 @@ func (noNodes) Hypervisor(context.Context, string, *lab.Account) (lab.Hypervisor
 }
 func (noNodes) Overlay(context.Context, string, string, string, int64) error { return errNoNodes }
 func (noNodes) Rebase(context.Context, string, string, string) error         { return errNoNodes }
+func (noNodes) Flatten(context.Context, string, string, string) error        { return errNoNodes }
 
 type noMachines struct{}
 
@@ -64,7 +65,7 @@ func networksOnly(root, text string) (*Lab, error) {
 		Topology: topo, Log: slog.New(slog.DiscardHandler), Host: noNodes{}, SkipMeasuring: true, ColdStart: true,
 		Dirs:    lab.Dirs{Run: filepath.Join(root, "r"), State: filepath.Join(root, "s"), Cache: filepath.Join(root, "c")},
 		Account: func() (*lab.Account, error) { return nil, nil },
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}

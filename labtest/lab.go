@@ -58,12 +58,22 @@ func Start(ctx context.Context, topologyFile string, opts ...Option) *Lab {
 	labs.add(l)
 	l.stopReport = ginkgo.AttachProgressReporter(l.report)
 	if err := l.inner.Start(ctx); err != nil {
+		l.started.Store(false)
 		l.keepEvidence(context.WithoutCancel(ctx), ginkgo.CurrentSpecReport(), time.Time{})
-		ginkgo.Fail("infrastructure: lab did not start: " + err.Error())
+		ginkgo.Fail(startFailure(err))
 	}
 	l.started.Store(true)
 	ginkgo.AddReportEntry("lab started", l.startReport(), ginkgo.ReportEntryVisibilityFailureOrVerbose)
 	return l
+}
+
+// startFailure tells what does not work here from what the suite's own set-up has found.
+func startFailure(err error) string {
+	var setUp *lab.SetUpError
+	if errors.As(err, &setUp) {
+		return setUp.Error()
+	}
+	return "infrastructure: lab did not start: " + err.Error()
 }
 
 func newLab(file string, opts []Option) (*Lab, error) {
@@ -93,7 +103,7 @@ func newLab(file string, opts []Option) (*Lab, error) {
 	return assemble(lab.Config{
 		Topology: topo, Dirs: dirs, Log: s.log, Host: machine, Limits: s.limits, Seed: seed,
 		AllowFailedUnits: s.allowFailedUnits, SkipMeasuring: s.skipMeasuring, ColdStart: s.coldStart,
-	})
+	}, s.setup)
 }
 
 // seedOf is where the randomness of impairments comes from; 0 leaves it to the topology, or to chance.
@@ -109,8 +119,8 @@ func seedOf(s settings) (uint64, error) {
 	return seed, nil
 }
 
-// assemble makes a lab that tells Ginkgo of what it does.
-func assemble(cfg lab.Config) (*Lab, error) {
+// assemble makes a lab that tells Ginkgo of what it does. setup may be nil.
+func assemble(cfg lab.Config, setup *Setup) (*Lab, error) {
 	l := &Lab{nodes: map[string]*Node{}, transcript: &artifact.Transcript{}}
 	consoles := map[string]*gbytes.Buffer{}
 	for _, spec := range cfg.Topology.Nodes {
@@ -119,6 +129,9 @@ func assemble(cfg lab.Config) (*Lab, error) {
 	cfg.Owner, cfg.Progress, cfg.Observe, cfg.Capture = owner(), follow, l.observe, l.keepCapture
 	cfg.Console = func(node string) io.Writer { return consoles[node] }
 	var err error
+	if cfg.SetUp, err = setup.forLab(l); err != nil {
+		return nil, err
+	}
 	if l.inner, err = lab.New(cfg); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ type settings struct {
 	skipMeasuring    bool
 	coldStart        bool
 	seed             uint64
+	setup            *Setup
 }
 
 // WithLogger sends what the framework does to a logger. By default it goes nowhere; the report has its own account.

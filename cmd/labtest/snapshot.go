@@ -110,6 +110,9 @@ func (a *app) writeSnapshots(w io.Writer, infos []snapshot.Info) error {
 		case i.InUse:
 			state = "in use"
 		}
+		if _, ok := i.Inputs[lab.SetUpInput]; ok && i.Damaged == "" {
+			state += ", set up"
+		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", snapshot.Short(i.Key), dash(i.Topology), dash(strings.Join(i.Nodes, " ")),
 			byteSize(i.Bytes), a.ago(i.Created), a.ago(i.LastUsed), state)
 	}

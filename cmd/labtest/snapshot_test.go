@@ -8,21 +8,27 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"ionlab/internal/lab"
 	"ionlab/internal/snapshot"
 )
 
 // saved puts a snapshot into the store and returns its key.
 func (s *setting) saved(t *testing.T, topology string) (string, *snapshot.Entry) {
 	t.Helper()
+	return s.savedFrom(t, snapshot.Inputs{"topology": topology})
+}
+
+func (s *setting) savedFrom(t *testing.T, inputs snapshot.Inputs) (string, *snapshot.Entry) {
+	t.Helper()
 	g := NewWithT(t)
 	store, err := snapshot.Open(snapshot.Config{Dir: filepath.Join(s.dirs.Cache, "snapshots"), Now: s.app.now})
 	g.Expect(err).NotTo(HaveOccurred())
-	key := snapshot.Inputs{"topology": topology}.Key()
+	key := inputs.Key()
 	draft, err := store.Begin(t.Context(), key, "", nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.WriteFile(draft.Path("solo.memory"), []byte("memory"), 0o600)).To(Succeed())
 	entry, err := draft.Commit(t.Context(), &snapshot.Manifest{
-		Topology: topology, Inputs: snapshot.Inputs{"topology": topology}, Nodes: []snapshot.Node{{Name: "solo"}},
+		Topology: inputs["topology"], Inputs: inputs, Nodes: []snapshot.Node{{Name: "solo"}},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(draft.Close()).To(Succeed())
@@ -40,6 +46,9 @@ func TestSnapshotList(t *testing.T) {
 	got = s.run(t.Context(), "snapshot", "list")
 	g.Expect(got.out).To(MatchRegexp(`(?m)^` + key[:8] + ` +single +solo +[\d.]+ KiB +0.0 s ago +0.0 s ago +in use$`))
 	g.Expect(entry.Close()).To(Succeed())
+	_, furnished := s.savedFrom(t, snapshot.Inputs{"topology": "pair", lab.SetUpInput: "dpkg"})
+	g.Expect(furnished.Close()).To(Succeed())
+	g.Expect(s.run(t.Context(), "snapshot", "list").out).To(And(MatchRegexp(`(?m) single +.* present$`), MatchRegexp(`(?m) pair +.* present, set up$`)))
 	got = s.run(t.Context(), "snapshot", "list", "--json")
 	g.Expect(got.status).To(Equal(0), got.err)
 	g.Expect(got.out).To(And(ContainSubstring(`"key": "`+key+`",`), ContainSubstring(`"in_use": false,`), ContainSubstring(`"topology": "single"`)))

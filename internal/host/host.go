@@ -111,6 +111,11 @@ func (h *Host) Rebase(ctx context.Context, path, base, format string) error {
 	return qemuImg(ctx, "put disk "+path+" on "+base, "rebase", "-q", "-u", "-f", "qcow2", "-b", base, "-F", format, path)
 }
 
+// Flatten puts an overlay on a base further down its chain, and copies into it what the disks between the two have.
+func (h *Host) Flatten(ctx context.Context, path, base, format string) error {
+	return qemuImg(ctx, "put disk "+path+" on "+base+" alone", "rebase", "-q", "-t", "unsafe", "-f", "qcow2", "-b", base, "-F", format, path)
+}
+
 func qemuImg(ctx context.Context, doing string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "qemu-img", args...) //nolint:gosec // no shell; the paths are ours.
 	var stderr bytes.Buffer

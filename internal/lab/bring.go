@@ -12,7 +12,7 @@ import (
 	"ionlab/internal/snapshot"
 )
 
-// bring brings every node up, warm if it can, and copies what the topology deploys.
+// bring brings every node up, warm if it can, and copies what the topology deploys, unless it is there already.
 func (l *Lab) bring(ctx context.Context) error {
 	w := &l.warmth
 	if w.entry == nil {
@@ -20,11 +20,9 @@ func (l *Lab) bring(ctx context.Context) error {
 	}
 	err := l.thawChecked(ctx, w.entry)
 	if err == nil {
-		age := time.Since(w.entry.Manifest.Created).Round(time.Second)
-		l.begins(warmStart, fmt.Sprintf("snapshot %s, made %s ago", snapshot.Short(w.entry.Manifest.Key), age))
-		return l.furnish(ctx)
+		return l.goOnWarm(ctx)
 	}
-	if ctx.Err() != nil || l.isClosed() {
+	if l.isOver(ctx) {
 		return err
 	}
 	why := err.Error()
@@ -32,20 +30,43 @@ func (l *Lab) bring(ctx context.Context) error {
 	if !errors.As(err, &damaged) {
 		why = "the snapshot does not work here: " + why
 	}
-	if err := l.startOver(ctx, why); err != nil {
+	if w.isFurnished() {
+		if err := l.startOver(ctx, why, &w.furnished); err != nil {
+			return err
+		}
+		if err := l.beginDraft(ctx, &w.furnished, l.makesFurnished()); err != nil {
+			return err
+		}
+		return l.bringBare(ctx)
+	}
+	if err := l.startOver(ctx, why, &w.bare); err != nil {
 		return err
 	}
-	if err := l.beginDraft(ctx); err != nil {
+	if err := l.beginDraft(ctx, &w.bare, l.makesBare()); err != nil {
 		return err
 	}
 	// Another owner may have made a new one meanwhile. It is left alone: one warm start that failed is enough.
-	if entry, err := w.store.Get(ctx, w.inputs.Key()); err == nil {
-		if err := errors.Join(entry.Close(), w.draft.Close()); err != nil {
+	if entry, err := w.store.Get(ctx, w.bare.inputs.Key()); err == nil {
+		if err := errors.Join(entry.Close(), w.bare.draft.Close()); err != nil {
 			return err
 		}
-		w.draft = nil
+		w.bare.draft = nil
 	}
 	return l.bootCold(ctx)
+}
+
+// goOnWarm finishes a warm start.
+func (l *Lab) goOnWarm(ctx context.Context) error {
+	from := l.warmth.entry.Manifest
+	name := snapshot.Short(from.Key)
+	age := time.Since(from.Created).Round(time.Second)
+	if l.warmth.isFurnished() {
+		l.begins(warmStart, fmt.Sprintf("snapshot %s, set up already, made %s ago", name, age))
+		l.allReady()
+		return nil
+	}
+	l.begins(warmStart, fmt.Sprintf("snapshot %s, made %s ago", name, age))
+	return l.furnish(ctx)
 }
 
 // thawChecked starts the nodes from an entry while its files are read and compared: both take their time. Damage ends the
@@ -61,7 +82,10 @@ func (l *Lab) thawChecked(ctx context.Context, entry *snapshot.Entry) error {
 		}
 		checked <- err
 	}()
-	err := l.thaw(starting, checkpointOf(entry))
+	from, err := checkpointOf(entry)
+	if err == nil {
+		err = l.thaw(starting, from)
+	}
 	if damage := <-checked; damage != nil {
 		return damage
 	}
@@ -71,7 +95,7 @@ func (l *Lab) thawChecked(ctx context.Context, entry *snapshot.Entry) error {
 // bootCold boots every node from its image. Where the lab makes a snapshot, it is made of all nodes when the last one is
 // provisioned, and the lab goes on from it: so it is known to work before anybody else uses it.
 func (l *Lab) bootCold(ctx context.Context) error {
-	if l.warmth.draft == nil {
+	if l.warmth.bare.draft == nil {
 		return l.each(ctx, func(ctx context.Context, node *Node) error {
 			if err := node.start(ctx); err != nil {
 				return err
@@ -83,7 +107,7 @@ func (l *Lab) bootCold(ctx context.Context) error {
 		return err
 	}
 	if err := l.readyToFreeze(ctx); err != nil {
-		if ctx.Err() != nil || l.isClosed() {
+		if l.isOver(ctx) {
 			return err
 		}
 		// Nothing has happened to the machines: they go on as they are.
@@ -93,35 +117,42 @@ func (l *Lab) bootCold(ctx context.Context) error {
 		}
 		return l.furnish(ctx)
 	}
-	err := l.freeze(ctx)
+	err := l.freeze(ctx, &l.warmth.bare, "warm")
 	if err == nil {
 		return l.furnish(ctx)
 	}
-	if ctx.Err() != nil || l.isClosed() {
+	if l.isOver(ctx) {
 		return err
 	}
 	why := "no snapshot could be made: " + err.Error()
-	if l.roomForSnapshot() == nil { // else it is for want of room, which may be there next time
-		if err := l.warmth.store.Refuse(l.warmth.inputs.Key(), why); err != nil {
-			l.tell(Event{Stage: "no snapshot", Note: err.Error()}) // the next start tries in vain, that is all
-		}
-	}
-	if err := l.startOver(ctx, why); err != nil {
+	l.refuse(&l.warmth.bare, why)
+	if err := l.startOver(ctx, why, &l.warmth.bare); err != nil {
 		return err
 	}
 	return l.bootCold(ctx)
 }
 
-// startOver removes the machines of a start that did not work out, so that the nodes can boot cold under a new identity.
-func (l *Lab) startOver(ctx context.Context, why string) error {
+// refuse has later starts not try again what cannot be saved, unless it is for want of room, which may be there next time.
+func (l *Lab) refuse(what *source, why string) {
+	if l.roomForSnapshot() != nil {
+		return
+	}
+	if err := l.warmth.store.Refuse(what.inputs.Key(), why); err != nil {
+		l.tell(Event{Stage: "no snapshot", Note: err.Error()}) // the next start tries in vain, that is all
+	}
+}
+
+// startOver removes the machines of a start that did not work out, so that the nodes can begin under a new identity. The snapshot
+// that is to blame is discarded, if they came from it.
+func (l *Lab) startOver(ctx context.Context, why string, blame *source) error {
 	l.begins(coldStart, why)
 	w := &l.warmth
-	used := w.entry != nil
+	used := w.entry != nil && w.entry.Manifest.Key == blame.inputs.Key()
 	if err := w.Close(); err != nil {
 		return fmt.Errorf("give up the snapshot: %w", err)
 	}
 	if used {
-		if err := w.store.Discard(ctx, w.inputs.Key()); err != nil {
+		if err := w.store.Discard(ctx, blame.inputs.Key()); err != nil {
 			return err
 		}
 	}
@@ -162,6 +193,13 @@ func (l *Lab) renew() error {
 // furnish copies what the topology deploys into every node.
 func (l *Lab) furnish(ctx context.Context) error {
 	return l.each(ctx, func(ctx context.Context, node *Node) error { return node.furnish(ctx) })
+}
+
+// allReady announces every node.
+func (l *Lab) allReady() {
+	for _, node := range l.nodes {
+		node.ready()
+	}
 }
 
 // each does something to all nodes at once. The first failure ends the rest.

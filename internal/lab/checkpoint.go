@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -102,8 +103,13 @@ type savedNode struct {
 }
 
 // checkpointOf is the saved state in an entry of the store.
-func checkpointOf(entry *snapshot.Entry) checkpoint {
+func checkpointOf(entry *snapshot.Entry) (checkpoint, error) {
 	c := checkpoint{paused: entry.Manifest.Paused, nodes: map[string]savedNode{}}
+	if len(entry.Manifest.Mappings) > 0 {
+		if err := json.Unmarshal(entry.Manifest.Mappings, &c.mappings); err != nil {
+			return c, fmt.Errorf("snapshot %s: read its routers' mappings: %w", snapshot.Short(entry.Manifest.Key), err)
+		}
+	}
 	for _, node := range entry.Manifest.Nodes {
 		saved := savedNode{
 			state: entry.Path(node.Name + stateSuffix), layer: entry.Path(node.Name + layerSuffix),
@@ -118,5 +124,5 @@ func checkpointOf(entry *snapshot.Entry) checkpoint {
 		saved.memory, saved.vars = path(memorySuffix), path(varsSuffix)
 		c.nodes[node.Name] = saved
 	}
-	return c
+	return c, nil
 }

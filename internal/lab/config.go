@@ -43,6 +43,8 @@ type Config struct {
 	MemoryMB int
 	// ColdStart boots every node, although there may be a snapshot, and makes none.
 	ColdStart bool
+	// SetUp is done to the lab when its nodes are ready, before Start returns; nil for nothing.
+	SetUp *SetUp
 }
 
 // Host is the part of the machine that a lab stands on. Package virt and package image implement it; tests fake it.
@@ -59,6 +61,8 @@ type Host interface {
 	Overlay(ctx context.Context, path, base, format string, size int64) error
 	// Rebase changes where an overlay, which nothing uses, looks for the same base: a path that begins at its own folder.
 	Rebase(ctx context.Context, path, base, format string) error
+	// Flatten puts an overlay, which nothing uses, on a base further down: it gets what the disks between the two have.
+	Flatten(ctx context.Context, path, base, format string) error
 }
 
 // Limits bound the stages of a start, and the taking of evidence. A stage that cannot succeed any more ends sooner, with

@@ -26,6 +26,7 @@ type fakeHost struct {
 	plans       map[string]*plan // by node
 	overlays    []string
 	rebased     []string
+	flattened   []string
 	accel       string // tcg when empty
 	failImage   error
 	failStart   error // of the hypervisor
@@ -164,6 +165,13 @@ func (h *fakeHost) Rebase(_ context.Context, path, base, format string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rebased = append(h.rebased, fmt.Sprintf("%s %s %s", filepath.Base(path), base, format))
+	return nil
+}
+
+func (h *fakeHost) Flatten(_ context.Context, path, base, _ string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.flattened = append(h.flattened, fmt.Sprintf("%s %s", filepath.Base(path), filepath.Base(base)))
 	return nil
 }
 

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,40 +19,57 @@ const settleTime = 500 * time.Millisecond
 
 // readyToFreeze finds out whether the lab can be saved and restored, and prepares its guests for it.
 func (l *Lab) readyToFreeze(ctx context.Context) error {
-	if err := l.roomForSnapshot(); err != nil {
+	if err := errors.Join(l.allRun(), l.roomForSnapshot()); err != nil {
 		return err
 	}
 	l.tell(Event{Stage: "making a snapshot"})
 	return l.each(ctx, func(ctx context.Context, node *Node) error { return node.calm(ctx) })
 }
 
-// freeze turns the cold, provisioned lab into a snapshot and lets it go on from there.
-func (l *Lab) freeze(ctx context.Context) error {
+// freeze turns the lab as it is into a snapshot and lets it go on from there.
+func (l *Lab) freeze(ctx context.Context, into *source, promise string) error {
 	w := &l.warmth
 	began := time.Now()
-	paused, err := l.saveAll(ctx, func(node *Node) string { return w.draft.Path(node.Name()) })
+	paused, err := l.saveAll(ctx, func(node *Node) string { return into.draft.Path(node.Name()) })
 	if err != nil {
 		return err
 	}
-	for _, node := range l.nodes {
-		if err := node.putInto(ctx, w.draft); err != nil {
+	if w.entry != nil { // the new one has to stand without it
+		err := l.each(ctx, func(ctx context.Context, node *Node) error {
+			return l.cfg.Host.Flatten(ctx, node.files.overlay, node.image.Disk, node.image.Format)
+		})
+		if err != nil {
 			return err
 		}
 	}
-	entry, err := w.draft.Commit(ctx, l.manifest(paused))
+	for _, node := range l.nodes {
+		if err := node.putInto(ctx, into.draft); err != nil {
+			return err
+		}
+	}
+	manifest := l.manifest(into.inputs, paused)
+	if into == &w.furnished { // before, nothing has come through a router that a guest would remember
+		if manifest.Mappings, err = json.Marshal(l.mappings()); err != nil {
+			return err
+		}
+	}
+	entry, err := into.draft.Commit(ctx, manifest)
 	if err != nil {
 		return err
 	}
-	w.entry = entry
-	if err := w.draft.Close(); err != nil {
-		return fmt.Errorf("finish the snapshot: %w", err)
+	if err := errors.Join(w.entry.Close(), into.draft.Close()); err != nil {
+		return fmt.Errorf("finish the snapshot: %w", errors.Join(err, entry.Close()))
 	}
-	w.draft = nil
-	if err := l.thaw(ctx, checkpointOf(entry)); err != nil {
+	w.entry, into.draft = entry, nil
+	from, err := checkpointOf(entry)
+	if err != nil {
 		return err
 	}
-	l.tell(Event{Stage: "snapshot", Note: fmt.Sprintf("%s, %d MB, in %s: the next start is warm", snapshot.Short(entry.Manifest.Key),
-		entry.Manifest.Bytes()/1e6, time.Since(began).Round(100*time.Millisecond))})
+	if err := l.thaw(ctx, from); err != nil {
+		return err
+	}
+	l.tell(Event{Stage: "snapshot", Note: fmt.Sprintf("%s, %d MB, in %s: the next start is %s", snapshot.Short(entry.Manifest.Key),
+		entry.Manifest.Bytes()/1e6, time.Since(began).Round(100*time.Millisecond), promise)})
 	return nil
 }
 
@@ -122,6 +141,10 @@ func (n *Node) rehearse(ctx context.Context, l *life) error {
 // putInto moves what a stopped node left on the host into the draft.
 func (n *Node) putInto(ctx context.Context, draft *snapshot.Draft) error {
 	draft.Mapped(n.Name() + memorySuffix)
+	keepSeed := draft.Take
+	if n.lab.warmth.entry != nil { // it belongs to that
+		keepSeed = draft.Copy
+	}
 	// Images and snapshots may move together: a cache folder that is kept elsewhere between runs is still warm.
 	if base, ok := draft.FromEntry(n.image.Disk); ok {
 		if err := n.lab.cfg.Host.Rebase(ctx, n.files.overlay, base, n.image.Format); err != nil {
@@ -131,7 +154,7 @@ func (n *Node) putInto(ctx context.Context, draft *snapshot.Draft) error {
 	if err := draft.Take(n.files.overlay, n.Name()+layerSuffix); err != nil {
 		return err
 	}
-	if err := draft.Take(n.files.seed, n.Name()+seedSuffix); err != nil {
+	if err := keepSeed(n.files.seed, n.Name()+seedSuffix); err != nil {
 		return err
 	}
 	if exists(n.files.vars) {
@@ -143,10 +166,8 @@ func (n *Node) putInto(ctx context.Context, draft *snapshot.Draft) error {
 }
 
 // manifest says what the snapshot's nodes are known by.
-func (l *Lab) manifest(paused time.Time) *snapshot.Manifest {
-	m := &snapshot.Manifest{
-		Topology: l.topo.Metadata.Name, Inputs: l.warmth.inputs, Paused: paused, ClientKey: snapshot.KeyPair(l.key),
-	}
+func (l *Lab) manifest(inputs snapshot.Inputs, paused time.Time) *snapshot.Manifest {
+	m := &snapshot.Manifest{Topology: l.topo.Metadata.Name, Inputs: inputs, Paused: paused, ClientKey: snapshot.KeyPair(l.key)}
 	for _, node := range l.nodes {
 		from := snapshot.Node{
 			Name: node.Name(), UUID: node.uuid, InstanceID: node.instanceID(), Nonce: node.uuid,

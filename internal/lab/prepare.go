@@ -33,7 +33,7 @@ func (l *Lab) Prepare(ctx context.Context) error {
 	if err := l.inTurn(ctx, l.layout, l.provide, l.wire, l.lookForSnapshot); err != nil {
 		return err
 	}
-	if l.warmth.draft == nil { // there is one already, or none can be made, as was told
+	if l.warmth.bare.draft == nil { // there is one already, or none can be made, as was told
 		return nil
 	}
 	return l.inTurn(ctx, l.admit, l.openDoors, l.boot)

@@ -70,13 +70,8 @@ func (l *Lab) beginTurn(ctx context.Context) (context.Context, func(), error) {
 }
 
 func (l *Lab) snapshot(ctx context.Context) error {
-	for _, node := range l.nodes {
-		if _, err := node.alive(); err != nil {
-			return fmt.Errorf("every node has to run: %w", err)
-		}
-		if status, _ := node.Status(); status == string(Paused) {
-			return fmt.Errorf("every node has to run: node %q is paused: Resume it first", node.Name())
-		}
+	if err := l.allRun(); err != nil {
+		return err
 	}
 	began := time.Now()
 	if err := l.each(ctx, func(ctx context.Context, node *Node) error { return node.flush(ctx) }); err != nil {
@@ -91,7 +86,7 @@ func (l *Lab) snapshot(ctx context.Context) error {
 	}
 	old := l.snapshots.last
 	l.snapshots.taken++
-	next := &checkpoint{nodes: map[string]savedNode{}, mappings: map[string][]nat.Mapping{}}
+	next := &checkpoint{nodes: map[string]savedNode{}}
 	if err := l.take(ctx, next, filepath.Join(dir, fmt.Sprint(l.snapshots.taken))); err != nil {
 		l.bury("its snapshot failed: " + err.Error())
 		return err
@@ -99,6 +94,28 @@ func (l *Lab) snapshot(ctx context.Context) error {
 	l.snapshots.last = next
 	l.tell(Event{Stage: "snapshot", Note: "taken in " + time.Since(began).Round(time.Millisecond).String()})
 	return old.dropMemory()
+}
+
+// mappings are those of all routers, by name.
+func (l *Lab) mappings() map[string][]nat.Mapping {
+	all := map[string][]nat.Mapping{}
+	for _, router := range l.fabric.Routers() {
+		all[router.Name()] = router.Mappings()
+	}
+	return all
+}
+
+// allRun refuses to save a lab of which a node is off or paused.
+func (l *Lab) allRun() error {
+	for _, node := range l.nodes {
+		if _, err := node.alive(); err != nil {
+			return fmt.Errorf("every node has to run: %w", err)
+		}
+		if status, _ := node.Status(); status == string(Paused) {
+			return fmt.Errorf("every node has to run: node %q is paused: Resume it first", node.Name())
+		}
+	}
+	return nil
 }
 
 // take saves all nodes to files that begin with prefix, and lets them go on. The disk of each becomes the layer that its
@@ -124,9 +141,7 @@ func (l *Lab) take(ctx context.Context, into *checkpoint, prefix string) error {
 	if into.paused, err = l.saveAll(ctx, func(node *Node) string { return name(node, "") }); err != nil {
 		return err
 	}
-	for _, router := range l.fabric.Routers() {
-		into.mappings[router.Name()] = router.Mappings()
-	}
+	into.mappings = l.mappings()
 	for _, node := range l.nodes {
 		saved := savedNode{
 			state: name(node, stateSuffix), memory: ifThere(name(node, memorySuffix)), layer: name(node, layerSuffix), lag: node.lag,
@@ -169,9 +184,7 @@ func (l *Lab) goOn(ctx context.Context, from checkpoint) error {
 	if err := l.thaw(ctx, from); err != nil {
 		return err
 	}
-	for _, node := range l.nodes {
-		node.ready()
-	}
+	l.allReady()
 	return nil
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // Start brings the lab up: images, hypervisor, fabric, and then every node in parallel until it is ready and its
-// deploy entries are in place. ctx bounds Start, not the lab. After an error Close is still due; what was started
+// deploy entries are in place, and then sets it up. ctx bounds Start, not the lab. After an error Close is still due; what was started
 // until then is there for evidence. A lab starts once; Close ends a Start that is under way.
 func (l *Lab) Start(ctx context.Context) error {
 	ctx, end, err := l.beginStart(ctx)
@@ -30,7 +30,7 @@ func (l *Lab) Start(ctx context.Context) error {
 	if err := l.settleIn(ctx); err != nil {
 		return err
 	}
-	if err := l.inTurn(ctx, l.admit, l.layout, l.provide, l.wire, l.lookForSnapshot, l.openDoors, l.boot, l.forward); err != nil {
+	if err := l.inTurn(ctx, l.admit, l.layout, l.provide, l.wire, l.lookForSnapshot, l.openDoors, l.boot, l.forward, l.setUp); err != nil {
 		return err
 	}
 	l.mu.Lock()

@@ -16,18 +16,29 @@ import (
 
 // warmth is how a lab begins: from a snapshot that an earlier one left, or cold, and then it leaves one.
 type warmth struct {
-	store  *snapshot.Store
+	store *snapshot.Store
+	// bare is the snapshot of the provisioned machines, furnished that of what SetUp has made of them.
+	bare, furnished source
+	entry           *snapshot.Entry // what the machines came from; in use until the lab ends
+	note            string          // how the lab began, in words
+}
+
+// source is a snapshot that a lab can begin from.
+type source struct {
 	inputs snapshot.Inputs
-	entry  *snapshot.Entry // what the machines came from; in use until the lab ends
-	draft  *snapshot.Draft // what a cold start is going to fill
-	note   string          // how the lab began, in words
+	draft  *snapshot.Draft // what the lab is going to fill
 }
 
 // Close gives up what the lab holds in the store.
 func (w *warmth) Close() error {
-	err := errors.Join(w.draft.Close(), w.entry.Close())
-	w.draft, w.entry = nil, nil
+	err := errors.Join(w.bare.draft.Close(), w.furnished.draft.Close(), w.entry.Close())
+	w.bare.draft, w.furnished.draft, w.entry = nil, nil, nil
 	return err
+}
+
+// isFurnished tells whether the lab began from what SetUp has made of an earlier one.
+func (w *warmth) isFurnished() bool {
+	return w.entry != nil && w.furnished.inputs != nil && w.entry.Manifest.Key == w.furnished.inputs.Key()
 }
 
 // Beginning says in words whether the lab started warm, and if not, why; empty before that is known.
@@ -42,6 +53,13 @@ func (l *Lab) begins(kind, why string) {
 	l.warmth.note = kind + ": " + why
 	l.mu.Unlock()
 	l.tell(Event{Stage: kind, Note: why})
+}
+
+// note adds to how the lab began.
+func (l *Lab) note(more string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.warmth.note += more
 }
 
 // The two ways to begin.
@@ -77,19 +95,37 @@ func (l *Lab) lookForSnapshot(ctx context.Context) error {
 		return nil
 	}
 	w := &l.warmth
-	if w.inputs, err = l.snapshotInputs(ctx); err != nil {
+	if err := l.nameSources(ctx); err != nil {
 		return err
 	}
 	if w.store, err = openSnapshots(l.cfg.Dirs, l.account, l.log); err != nil {
 		l.begins(coldStart, err.Error())
 		return nil
 	}
-	why, err = l.openSnapshot(ctx)
-	if err != nil || w.entry != nil {
+	if w.furnished.inputs != nil {
+		if _, err := l.openSnapshot(ctx, &w.furnished, l.makesFurnished()); err != nil || w.entry != nil {
+			return err
+		}
+	}
+	return l.lookForBare(ctx)
+}
+
+// lookForBare finds the snapshot of the provisioned machines, or takes the lock under which it is made.
+func (l *Lab) lookForBare(ctx context.Context) error {
+	why, err := l.openSnapshot(ctx, &l.warmth.bare, l.makesBare())
+	if err != nil || l.warmth.entry != nil {
 		return err
 	}
 	l.begins(coldStart, why)
 	return nil
+}
+
+func (l *Lab) makesFurnished() string {
+	return fmt.Sprintf("sets up lab %s of topology %q, to make a snapshot of that", l.ID(), l.topo.Metadata.Name)
+}
+
+func (l *Lab) makesBare() string {
+	return fmt.Sprintf("starts lab %s of topology %q cold, to make its snapshot", l.ID(), l.topo.Metadata.Name)
 }
 
 // OpenSnapshots opens the store of the snapshots that labs leave, with the rights of the user that runs QEMU.
@@ -112,20 +148,20 @@ func openSnapshots(dirs Dirs, account *Account, log *slog.Logger) (*snapshot.Sto
 	return snapshot.Open(cfg)
 }
 
-// openSnapshot takes the entry of the lab's key into use, or its draft; then it says why there is no entry.
-func (l *Lab) openSnapshot(ctx context.Context) (why string, err error) {
+// openSnapshot takes the entry of a source into use, or its draft; then it says why there is no entry.
+func (l *Lab) openSnapshot(ctx context.Context, from *source, doing string) (why string, err error) {
 	w := &l.warmth
-	if why, err = l.tryEntry(ctx); err != nil || w.entry != nil {
+	if why, err = l.tryEntry(ctx, from); err != nil || w.entry != nil {
 		return l.unlessRefused(why, err)
 	}
-	if err := l.beginDraft(ctx); err != nil || w.draft == nil {
+	if err := l.beginDraft(ctx, from, doing); err != nil || from.draft == nil {
 		return why, err
 	}
 	// Whoever held the lock before has probably filled it.
-	again, err := l.tryEntry(ctx)
+	again, err := l.tryEntry(ctx, from)
 	if err != nil || w.entry != nil {
-		err = errors.Join(err, w.draft.Close())
-		w.draft = nil
+		err = errors.Join(err, from.draft.Close())
+		from.draft = nil
 		return l.unlessRefused(again, err)
 	}
 	if again != noSnapshot {
@@ -143,19 +179,17 @@ func (l *Lab) unlessRefused(why string, err error) (string, error) {
 	return why, err
 }
 
-// beginDraft takes the lock under which the lab's snapshot is made, and waits for who has it. Where none can be made the
-// lab starts without.
-func (l *Lab) beginDraft(ctx context.Context) error {
-	w := &l.warmth
-	doing := fmt.Sprintf("starts lab %s of topology %q cold, to make its snapshot", l.ID(), l.topo.Metadata.Name)
-	draft, err := w.store.Begin(ctx, w.inputs.Key(), doing, func(holder string) {
+// beginDraft takes the lock under which a snapshot is made, and waits for who has it. Where none can be made the lab starts
+// without.
+func (l *Lab) beginDraft(ctx context.Context, of *source, doing string) error {
+	draft, err := l.warmth.store.Begin(ctx, of.inputs.Key(), doing, func(holder string) {
 		l.tell(Event{Stage: "waiting for a snapshot", Note: holder})
 		for _, node := range l.nodes {
 			node.setStatus("waiting for a snapshot: " + holder)
 		}
 	})
 	if err == nil {
-		w.draft = draft
+		of.draft = draft
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -167,10 +201,10 @@ func (l *Lab) beginDraft(ctx context.Context) error {
 
 const noSnapshot = "there is no snapshot of this lab yet"
 
-// tryEntry takes the entry of the lab's key into use, and its identity with it. One that cannot be used is discarded.
-func (l *Lab) tryEntry(ctx context.Context) (why string, err error) {
+// tryEntry takes the entry of a source into use, and its identity with it. One that cannot be used is discarded.
+func (l *Lab) tryEntry(ctx context.Context, from *source) (why string, err error) {
 	w := &l.warmth
-	entry, err := w.store.Get(ctx, w.inputs.Key())
+	entry, err := w.store.Get(ctx, from.inputs.Key())
 	if err == nil {
 		if err = l.adopt(entry.Manifest); err == nil {
 			w.entry = entry
@@ -185,7 +219,7 @@ func (l *Lab) tryEntry(ctx context.Context) (why string, err error) {
 	case ctx.Err() != nil, errors.As(err, &refused):
 		return "", err
 	}
-	return errors.Join(err, w.store.Discard(ctx, w.inputs.Key())).Error(), nil
+	return errors.Join(err, w.store.Discard(ctx, from.inputs.Key())).Error(), nil
 }
 
 // adopt makes the lab's nodes known by what the snapshot's guests have in their memory.

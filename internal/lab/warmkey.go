@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +16,16 @@ import (
 	"ionlab/internal/seed"
 	"ionlab/internal/snapshot"
 )
+
+// nameSources finds out which snapshots the lab can begin from.
+func (l *Lab) nameSources(ctx context.Context) (err error) {
+	w := &l.warmth
+	if w.bare.inputs, err = l.snapshotInputs(ctx); err != nil || l.cfg.SetUp == nil {
+		return err
+	}
+	w.furnished.inputs = maps.Clone(w.bare.inputs)
+	return l.setUpInputs(w.furnished.inputs)
+}
 
 // snapshotInputs are all that the guests' state depends on when they are provisioned, before anything is deployed.
 func (l *Lab) snapshotInputs(ctx context.Context) (snapshot.Inputs, error) {

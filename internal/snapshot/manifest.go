@@ -38,6 +38,8 @@ type Manifest struct {
 	Paused    time.Time
 	ClientKey KeyPair
 	Nodes     []Node
+	// Mappings are those of the lab's routers, as the lab writes them; empty where no guest had reason to remember one.
+	Mappings json.RawMessage `json:",omitempty"`
 	// Files are the entry's files by name, without the manifest. Commit fills it in.
 	Files map[string]File
 }

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -65,6 +66,40 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 		expectRightTime(ctx, second)
 		expectRightTime(ctx, first)
 	}, NodeTimeout(2*time.Minute))
+
+	It("is set up once, and begins there until the set-up changes", func(ctx SpecContext) {
+		refs := filepath.Join(own.Cache, "snapshots", "refs", "*")
+		before, err := filepath.Glob(refs)
+		Expect(err).NotTo(HaveOccurred())
+		input := filepath.Join(GinkgoT().TempDir(), "input")
+		times := 0
+		start := func(text string) *labtest.Node {
+			Expect(os.WriteFile(input, []byte(text), 0o600)).To(Succeed())
+			return labtest.Start(ctx, file, labtest.WithSetup(labtest.Setup{Files: []string{input}, Do: func(ctx context.Context, l *labtest.Lab) error {
+				times++
+				solo := l.Node("solo")
+				Expect(solo.Exec(ctx, "systemd-run", "--unit=counter", "sh", "-c", "while sleep 1; do date +%s >>/var/tmp/count; done")).To(ExitWith(0))
+				return solo.Upload(ctx, input, "/var/tmp/input")
+			}})).Node("solo")
+		}
+		pid := func(n *labtest.Node) string { return line(ctx, n, "systemctl", "show", "-P", "MainPID", "counter") }
+		made := start("one")
+		Expect(made.Lab().Beginning()).To(And(HavePrefix("warm start: snapshot "), ContainSubstring("; set up in ")))
+		again := start("one")
+		Expect(again.Lab().Beginning()).To(ContainSubstring(", set up already, "))
+		Expect(times).To(Equal(1))
+		Expect(again.ReadFile(ctx, "/var/tmp/input")).To(BeEquivalentTo("one"))
+		Expect(pid(again)).To(And(Not(Equal("0")), Equal(pid(made))), "one process, which goes on in both")
+		now := line(ctx, again, "date", "+%s")
+		Eventually(ctx, func() string { return line(ctx, again, "tail", "-n1", "/var/tmp/count") }).WithTimeout(30*time.Second).
+			Should(Satisfy(func(last string) bool { return last > now }), "it does its work, by the right clock")
+		expectRightTime(ctx, again)
+		other := start("two")
+		Expect(times).To(Equal(2), "another build is installed")
+		Expect(other.Lab().Beginning()).To(ContainSubstring("; set up in "))
+		Expect(other.ReadFile(ctx, "/var/tmp/input")).To(BeEquivalentTo("two"))
+		Expect(filepath.Glob(refs)).To(HaveLen(len(before)+2), "two set-ups are kept")
+	}, NodeTimeout(8*time.Minute))
 
 	It("has random numbers of its own", func(ctx SpecContext) {
 		third := labtest.Start(ctx, file).Node("solo")
