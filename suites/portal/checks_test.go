@@ -23,8 +23,8 @@ var _ = Describe("A backend of the RemoteDesktop portal", Ordered, ContinueOnFai
 		Expect(problem).NotTo(HaveOccurred())
 		deployment, err := kit.UnderTest(os.Getenv)
 		Expect(err).NotTo(HaveOccurred())
-		desk := labtest.Start(ctx, "../../topologies/portal.yaml").Node("desk")
-		session, err = kit.Install(ctx, desk, deployment)
+		desk := labtest.Start(ctx, "../../topologies/portal.yaml", labtest.WithSetup(kit.Setup("desk", deployment))).Node("desk")
+		session, err = kit.Attach(ctx, desk, deployment)
 		Expect(err).NotTo(HaveOccurred())
 		session.Thrifty = !known.Profile.KeepsSessions()
 		session.Note = func(name, text string) { AddReportEntry(name, text) }

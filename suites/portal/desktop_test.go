@@ -48,10 +48,18 @@ type kde struct {
 // start starts it on a machine of its own, in a BeforeAll.
 func (k *kde) start(ctx context.Context) {
 	GinkgoHelper()
-	k.node = labtest.Start(ctx, desktopTopology).Node("desk")
-	k.desk = desktop.Start(ctx, k.node)
-	k.witness = k.desk.Watch(ctx)
+	watched := labtest.Setup{
+		Do: func(ctx context.Context, l *labtest.Lab) error {
+			desktop.Start(ctx, l.Node("desk")).Watch(ctx)
+			return nil
+		},
+		Files: []string{"../../fixtures/desktop"},
+	}
+	k.node = labtest.Start(ctx, desktopTopology, labtest.WithSetup(watched)).Node("desk")
+	k.desk = desktop.On(k.node)
 	var err error
+	k.witness, err = k.desk.Witness(ctx)
+	Expect(err).NotTo(HaveOccurred())
 	k.probe, err = kit.Probe(ctx, k.node)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(k.probe.Close)

@@ -48,8 +48,8 @@ var _ = Describe("A machine with a portal", Ordered, ContinueOnFailure, SpecPrio
 		var err error
 		deployment, err = kit.UnderTest(os.Getenv)
 		Expect(err).NotTo(HaveOccurred())
-		desk = labtest.Start(ctx, "../../topologies/portal.yaml").Node("desk")
-		session, err = kit.Install(ctx, desk, deployment)
+		desk = labtest.Start(ctx, "../../topologies/portal.yaml", labtest.WithSetup(kit.Setup("desk", deployment))).Node("desk")
+		session, err = kit.Attach(ctx, desk, deployment)
 		Expect(err).NotTo(HaveOccurred())
 	}, NodeTimeout(20*time.Minute))
 

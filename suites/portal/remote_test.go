@@ -39,8 +39,8 @@ var _ = Describe("Input from a peer across a network", Ordered, ContinueOnFailur
 		Expect(err).NotTo(HaveOccurred())
 		// What the network and the portal let through is to be measured, not the reference backend's own limit.
 		deployment.Env = append(deployment.Env, "REFBACKEND_RATE=100000", "REFBACKEND_BURST=100000")
-		lab = labtest.Start(ctx, "../../topologies/portal-remote.yaml")
-		session, err = kit.Install(ctx, lab.Node("desk"), deployment)
+		lab = labtest.Start(ctx, "../../topologies/portal-remote.yaml", labtest.WithSetup(kit.Setup("desk", deployment)))
+		session, err = kit.Attach(ctx, lab.Node("desk"), deployment)
 		Expect(err).NotTo(HaveOccurred())
 		AddReportEntry("backend under test", deployment.Profile.Product)
 	}, NodeTimeout(20*time.Minute))

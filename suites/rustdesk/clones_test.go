@@ -29,17 +29,12 @@ var _ = Describe("Two machines of one image: "+product().String(), Ordered, Cont
 	c := &clones{}
 
 	BeforeAll(func(ctx SpecContext) {
-		lab := startLab(ctx, "rustdesk-clones")
+		lab := startLab(ctx, "rustdesk-clones", setUp(furnishClones, ""))
 		c.nodes, c.server = [2]*labtest.Node{lab.Node("twin-1"), lab.Node("twin-2")}, lab.Node("server")
-		Expect(together(
-			func() (err error) { c.hosts[0], err = kit.Install(ctx, c.nodes[0]); return err },
-			func() (err error) { c.hosts[1], err = kit.Install(ctx, c.nodes[1]); return err },
-			func() (err error) { c.hbbs, err = kit.StartServer(ctx, c.server, rustdesk.ServerOptions{}); return err },
-		)).To(Succeed())
-		Expect(together(
-			func() error { return c.hosts[0].WaitServer(ctx) },
-			func() error { return c.hosts[1].WaitServer(ctx) },
-		)).To(Succeed())
+		c.hosts = [2]*rustdesk.Host{kit.HostOn(c.nodes[0]), kit.HostOn(c.nodes[1])}
+		var err error
+		c.hbbs, err = kit.ServerOn(ctx, c.server, rustdesk.ServerOptions{})
+		Expect(err).NotTo(HaveOccurred())
 	}, NodeTimeout(30*time.Minute))
 
 	It("have ids of their own (C11, R06)", func(ctx SpecContext) {
@@ -54,6 +49,22 @@ var _ = Describe("Two machines of one image: "+product().String(), Ordered, Cont
 
 	moveSpecs(c)
 })
+
+// furnishClones installs the host on both machines, and the server.
+func furnishClones(ctx context.Context, l *labtest.Lab) error {
+	install := func(node string) error {
+		host, err := kit.Install(ctx, l.Node(node))
+		if err != nil {
+			return err
+		}
+		return host.WaitServer(ctx)
+	}
+	return together(
+		func() error { return install("twin-1") },
+		func() error { return install("twin-2") },
+		func() error { _, err := kit.StartServer(ctx, l.Node("server"), rustdesk.ServerOptions{}); return err },
+	)
+}
 
 // moveSpecs has the first machine lose its server, and goes on with the second until the first has found it again.
 func moveSpecs(c *clones) {

@@ -76,8 +76,7 @@ func recoverySpecs(w *world) {
 		Expect(s.Held).NotTo(BeElementOf("", "to the end"))
 		w.online(ctx)
 		Expect(w.host.ID(ctx)).To(Equal(w.id))
-		_, err := w.host.ServeEcho(ctx)
-		Expect(err).NotTo(HaveOccurred())
+		Expect(w.host.ServeEcho(ctx)).To(Succeed())
 		Expect(w.connect(ctx, rustdesk.Connection{Forward: w.echo, Bytes: 1000}).Error).To(BeEmpty())
 	}, NodeTimeout(8*time.Minute))
 

@@ -30,37 +30,61 @@ type world struct {
 }
 
 // startLab starts a lab of a topology of this suite.
-func startLab(ctx context.Context, name string) *labtest.Lab {
+func startLab(ctx context.Context, name string, opts ...labtest.Option) *labtest.Lab {
 	GinkgoHelper()
 	file, err := kit.Topology("../../topologies/"+name+".yaml", kitDir)
 	Expect(err).NotTo(HaveOccurred())
-	return labtest.Start(ctx, file)
+	return labtest.Start(ctx, file, opts...)
 }
 
-// start starts a lab, puts everything into its guests and has the host registered with the server at addr.
+// setUp is what is done to a lab of this suite once; later runs with the same packages begin with a snapshot of that.
+func setUp(do func(ctx context.Context, l *labtest.Lab) error, key string) labtest.Option {
+	return labtest.WithSetup(labtest.Setup{Do: do, Files: append(kit.Files(), "../../fixtures/rustdesk"), Key: key})
+}
+
+// start starts a lab with everything in its guests, and with the host registered with the server at addr.
 func (w *world) start(ctx context.Context, topology, addr string) {
 	GinkgoHelper()
-	w.lab = startLab(ctx, topology)
+	w.lab = startLab(ctx, topology, setUp(func(ctx context.Context, l *labtest.Lab) error { return furnish(ctx, l, addr) }, addr))
 	w.desk, w.client, w.server = w.lab.Node("desk"), w.lab.Node("client"), w.lab.Node("server")
-	Expect(together(
-		func() (err error) { w.host, err = kit.Install(ctx, w.desk); return err },
-		func() (err error) { w.probe, err = kit.Client(ctx, w.client); return err },
-		func() (err error) {
-			w.hbbs, err = kit.StartServer(ctx, w.server, rustdesk.ServerOptions{})
-			return err
-		},
-	)).To(Succeed())
-	w.to = w.hbbs.Settings(addr)
-	Expect(w.host.WaitServer(ctx)).To(Succeed())
-	Expect(w.host.SetPassword(ctx, password)).To(Succeed())
-	Expect(w.host.UseServer(ctx, w.to)).To(Succeed())
-	w.online(ctx)
+	w.host, w.probe, w.echo = kit.HostOn(w.desk), rustdesk.ClientOn(w.client), rustdesk.EchoAddress
 	var err error
+	w.hbbs, err = kit.ServerOn(ctx, w.server, rustdesk.ServerOptions{})
+	Expect(err).NotTo(HaveOccurred())
+	w.to = w.hbbs.Settings(addr)
+	w.online(ctx)
 	w.id, err = w.host.ID(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	w.echo, err = w.host.ServeEcho(ctx)
-	Expect(err).NotTo(HaveOccurred())
 	report("id", w.id)
+}
+
+// furnish puts everything into the guests of a lab and has the host register with the server at addr.
+func furnish(ctx context.Context, l *labtest.Lab, addr string) error {
+	var host *rustdesk.Host
+	var hbbs *rustdesk.Server
+	err := together(
+		func() (err error) { host, err = kit.Install(ctx, l.Node("desk")); return err },
+		func() error { _, err := kit.Client(ctx, l.Node("client")); return err },
+		func() (err error) {
+			hbbs, err = kit.StartServer(ctx, l.Node("server"), rustdesk.ServerOptions{})
+			return err
+		},
+	)
+	if err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{
+		host.WaitServer,
+		func(ctx context.Context) error { return host.SetPassword(ctx, password) },
+		func(ctx context.Context) error { return host.UseServer(ctx, hbbs.Settings(addr)) },
+		func(ctx context.Context) error { return online(ctx, host) },
+		host.ServeEcho,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func together(parts ...func() error) error {
@@ -76,9 +100,13 @@ func together(parts ...func() error) error {
 // online waits until the host says that it is registered.
 func (w *world) online(ctx context.Context) {
 	GinkgoHelper()
+	Expect(online(ctx, w.host)).To(Succeed())
+}
+
+func online(ctx context.Context, host *rustdesk.Host) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	Expect(w.host.WaitOnline(ctx)).To(Succeed())
+	return host.WaitOnline(ctx)
 }
 
 // listed asks the server whether it lists the host as online.
