@@ -167,6 +167,11 @@ func (l *Lab) startOver(ctx context.Context, why string, blame *source) error {
 
 // wipe removes the node's domain and disks.
 func (n *Node) wipe(ctx context.Context) error {
+	n.mu.Lock()
+	if n.life != nil {
+		n.life.giveBack() // of a save that came to nothing
+	}
+	n.mu.Unlock()
 	if err := n.PowerOff(ctx); err != nil {
 		return err
 	}

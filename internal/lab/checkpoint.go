@@ -23,11 +23,17 @@ func (l *Lab) saveAll(ctx context.Context, prefix func(*Node) string) (paused ti
 	return paused, l.each(ctx, func(ctx context.Context, node *Node) error { return node.save(ctx, prefix(node)) })
 }
 
-// halt stops the node's virtual CPUs for a save.
+// halt stops the node's virtual CPUs for a save. Who wants the node to stop waits until it has gone on from there, or is given up.
 func (n *Node) halt(ctx context.Context) error {
 	l, err := n.alive()
 	if err != nil {
 		return err
+	}
+	if err := l.takeForSave(ctx); err != nil {
+		return fmt.Errorf("node %q: it is being restarted or stopped: %w", n.Name(), err)
+	}
+	if l.ended() || l.isStopping() {
+		return fmt.Errorf("node %q: %w", n.Name(), n.endedInstead(l))
 	}
 	l.hold(true)
 	return n.do(ctx, l, Pause)

@@ -15,6 +15,7 @@ type life struct {
 	turn  chan struct{} // has room for one of those who ask the domain to stop or have another follow it
 
 	mu       sync.Mutex
+	give     func()  // gives back a turn that outlasts a save; nil when there is none
 	machine  Machine // nil until it is created
 	dead     chan struct{}
 	cause    error
@@ -43,6 +44,29 @@ func (l *life) take(ctx context.Context) (give func(), err error) {
 		return give, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	}
+}
+
+// takeForSave takes the turn until the life goes on in another domain and is put right, or is given up.
+func (l *life) takeForSave(ctx context.Context) error {
+	give, err := l.take(ctx)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.give = give
+	return nil
+}
+
+// giveBack gives back what takeForSave has taken, if anything.
+func (l *life) giveBack() {
+	l.mu.Lock()
+	give := l.give
+	l.give = nil
+	l.mu.Unlock()
+	if give != nil {
+		give()
 	}
 }
 

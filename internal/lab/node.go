@@ -213,6 +213,7 @@ func (n *Node) close() error {
 	n.setStatus("closed")
 	var err error
 	if l != nil {
+		l.giveBack()
 		err = l.guest.Close()
 	}
 	n.watchers.Wait()

@@ -197,7 +197,7 @@ func (n *Node) stop(ctx context.Context, action Action, status string) error {
 func (n *Node) ask(ctx context.Context, l *life, action Action) error {
 	give, err := l.take(ctx)
 	if err != nil {
-		return fmt.Errorf("%s node %q: it is being restarted or stopped: %w", action, n.Name(), err)
+		return fmt.Errorf("%s node %q: it is being restarted, stopped or saved: %w", action, n.Name(), err)
 	}
 	defer give()
 	machine := l.domain()

@@ -144,7 +144,7 @@ func TestPowerOffBetweenTwoQEMUsOfAReboot(t *testing.T) {
 	g.Eventually(b.host.reached).WithTimeout(patience).Should(Receive(Equal("create")))
 	hurried, cancel := context.WithCancelCause(ctx)
 	cancel(errors.New("in a hurry"))
-	g.Expect(alice.PowerOff(hurried)).To(MatchError(`power off node "alice": it is being restarted or stopped: in a hurry`))
+	g.Expect(alice.PowerOff(hurried)).To(MatchError(`power off node "alice": it is being restarted, stopped or saved: in a hurry`))
 	go func() { off <- alice.PowerOff(ctx) }()
 	g.Consistently(off).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
 	b.host.release("create")
@@ -153,6 +153,49 @@ func TestPowerOffBetweenTwoQEMUsOfAReboot(t *testing.T) {
 	g.Expect(status(alice)()).To(Equal("powered off on request"))
 	g.Expect(b.host.machine(t, "alice").ended()).To(BeTrue(), "no machine runs that nobody asked for")
 	g.Expect(alice.PowerOn(within(t))).To(Succeed())
+}
+
+func TestPowerOffWhileASnapshotIsTaken(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"save alice", "restore"} {
+		t.Run(step, func(t *testing.T) {
+			g := NewWithT(t)
+			b := newBench(t, one, nil)
+			b.up()
+			alice := b.node("alice")
+			b.host.holdAt(step)
+			taken, off := make(chan error, 1), make(chan error, 1)
+			ctx := within(t)
+			go func() { taken <- b.Snapshot(ctx) }()
+			g.Eventually(b.host.reached).WithTimeout(patience).Should(Receive(Equal(step)))
+			go func() { off <- alice.PowerOff(ctx) }()
+			g.Consistently(off).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
+			b.host.release(step)
+			g.Eventually(off).WithTimeout(patience).Should(Receive(BeNil()))
+			g.Eventually(taken).WithTimeout(patience).Should(Receive(BeNil()))
+			g.Expect(status(alice)()).To(Equal("powered off on request"))
+			g.Expect(b.host.machine(t, "alice").ended()).To(BeTrue(), "no machine runs that nobody asked for")
+			g.Expect(alice.PowerOn(within(t))).To(Succeed())
+		})
+	}
+}
+
+func TestPowerOffWhileASnapshotFails(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.up()
+	b.host.failSave = errors.New("no space left on device")
+	b.host.holdAt("save alice")
+	taken, off := make(chan error, 1), make(chan error, 1)
+	ctx := within(t)
+	go func() { taken <- b.Snapshot(ctx) }()
+	g.Eventually(b.host.reached).WithTimeout(patience).Should(Receive(Equal("save alice")))
+	go func() { off <- b.node("alice").PowerOff(ctx) }()
+	g.Consistently(off).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
+	b.host.release("save alice")
+	g.Eventually(taken).WithTimeout(patience).Should(Receive(MatchError(ContainSubstring("no space left on device"))))
+	g.Eventually(off).WithTimeout(patience).Should(Receive(BeNil()))
 }
 
 func bootOf(t testing.TB, n *Node) string {

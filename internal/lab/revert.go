@@ -219,6 +219,7 @@ func (n *Node) bury(cause string) {
 		n.life = l
 	}
 	n.mu.Unlock()
+	defer l.giveBack()
 	l.expect(true)
 	n.kill(l, cause)
 	if machine := l.domain(); machine != nil {

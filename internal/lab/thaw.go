@@ -101,7 +101,11 @@ func (n *Node) resume(ctx context.Context, from checkpoint) error {
 	resumed := asked.Add(time.Since(asked) / 2)
 	behind := resumed.Sub(from.paused) + from.nodes[n.Name()].lag
 	l.hold(false)
-	return n.settle(ctx, l, n.wakeStages(behind))
+	if err := n.settle(ctx, l, n.wakeStages(behind)); err != nil {
+		return err
+	}
+	l.giveBack()
+	return nil
 }
 
 // wakeStages lead from a restored machine to a provisioned node.
