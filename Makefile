@@ -68,10 +68,10 @@ unit: ## unit tests with the race detector (everything but suites/); JUnit in ou
 
 # Each suite is run by a Ginkgo of its own, BESIDE of them at once. TIMED ones tell milliseconds apart, or hold programs to their
 # timers: one at a time, and all others are nice to it. IDLE ones wait most of their time, and take one process more. In this order
-# there is always something beside a timed suite.
+# there is always something beside a timed suite, and beside one that has come to its serial specs, one that has not.
 TIMED    := ./suites/network/ ./suites/rustdesk/
 IDLE     := ./suites/network/
-FIRST    := ./suites/network/ ./suites/lab/ ./suites/faults/ ./suites/rustdesk/ ./suites/portal/
+FIRST    := ./suites/network/ ./suites/faults/ ./suites/lab/ ./suites/rustdesk/ ./suites/portal/
 MORE    := $(if $(filter 1,$(PROCS)),1,$(shell expr $(PROCS) + 1))
 procs    = $(if $(filter $(IDLE),$(1)),$(MORE),$(PROCS))
 FOUND    = $(patsubst suites/%,./suites/%,$(sort $(dir $(foreach dir,$(SUITES:%/=%),$(wildcard $(dir)/*_test.go $(dir)/*/*_test.go)))))
