@@ -61,7 +61,11 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	turn.end()
-	return n.settle(ctx, l, stages[afterLogin:])
+	if err := n.settle(ctx, l, stages[afterLogin:]); err != nil {
+		return err
+	}
+	n.setProvisioned(true)
+	return nil
 }
 
 // furnish copies what the topology deploys into a provisioned node, which then is ready.
@@ -146,14 +150,15 @@ func (n *Node) ignite(ctx context.Context) (*life, error) {
 	if _, err := n.lab.running(); err != nil {
 		return nil, err
 	}
-	xml, err := n.domainXML("")
+	l := newLife()
+	xml, err := n.bootXML(l)
 	if err != nil {
 		return nil, err
 	}
 	// What an earlier boot printed and nobody has read yet is not this one's. There is no file before the first boot.
 	_ = n.console.read()
 	n.console.reset()
-	return n.launch(newLife(), xml, func(h Hypervisor) (Machine, error) { return h.Create(ctx, n.domainName(), xml) })
+	return n.launch(l, xml, func(h Hypervisor) (Machine, error) { return h.Create(ctx, n.domainName(), xml) })
 }
 
 // launch has create start the node's domain, makes l the node's life and begins to watch it.
@@ -194,6 +199,27 @@ func (n *Node) domainXML(memory string) (string, error) {
 		return "", err
 	}
 	cfg.Memory = memory
+	return domain.XML(cfg)
+}
+
+// noInit is the word of the kernel's command line that cloud-init's generator looks for (ds-identify and cloud-init-generator(8)).
+const noInit = "cloud-init=disabled"
+
+// bootXML is the definition of a domain that boots from its disk. A node that was provisioned before boots without cloud-init, where
+// nothing that a topology can ask for is to be done at each boot: that is a third of what the boot takes. user_data may ask
+// for more, and an image that boots by its own loader has a command line of its own.
+func (n *Node) bootXML(l *life) (string, error) {
+	cfg, err := n.domainConfig()
+	if err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	again := n.provisioned && n.spec.CloudInit.UserData == "" && cfg.Kernel != ""
+	n.mu.Unlock()
+	if again {
+		cfg.Cmdline += " " + noInit
+	}
+	l.leaveOutInit(again)
 	return domain.XML(cfg)
 }
 

@@ -176,6 +176,7 @@ func (n *Node) wipe(ctx context.Context) error {
 		return err
 	}
 	n.files.seed = n.ownSeed()
+	n.setProvisioned(false)
 	for _, path := range []string{n.files.overlay, n.files.seed, n.files.vars} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove the disks of node %q: %w", n.Name(), err)

@@ -160,7 +160,7 @@ func TestPowerOnRevivesADeadNode(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(client.Connect(within(t))).To(Succeed())
 	g.Expect(alice.ConsoleLines(20)).NotTo(ContainElement(ContainSubstring("panic")), "the console since boot")
-	g.Expect(alice.Stages()).To(HaveLen(5), "those of the last start")
+	g.Expect(alice.Stages()).To(HaveLen(4), "those of the last start")
 	g.Expect(b.host.machine(t, "alice")).NotTo(BeIdenticalTo(m))
 }
 

@@ -21,6 +21,7 @@ type life struct {
 	cause    error
 	expected bool          // its domain is about to end, and that is no death
 	stops    int           // how many want the domain to stop for good
+	noInit   bool          // its domain was booted without cloud-init
 	held     bool          // it is being saved or restored, and paused for that
 	saved    chan struct{} // closed when the domain has ended and another is to follow; nil when none is
 	reset    chan struct{} // closed when the guest restarts next; nil when nobody waits for that
@@ -106,6 +107,19 @@ func (l *life) isStopping() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.stops > 0
+}
+
+// leaveOutInit records whether the domain is booted without cloud-init.
+func (l *life) leaveOutInit(out bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.noInit = out
+}
+
+func (l *life) leavesOutInit() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.noInit
 }
 
 // hold announces pauses that are the lab's own affair.

@@ -34,7 +34,9 @@ type Node struct {
 	stages   []StageTime
 	xml      string // the domain as asked for
 	forwards map[uint16]netip.AddrPort
-	watchers sync.WaitGroup
+	// provisioned tells that cloud-init has done its work on the disk.
+	provisioned bool
+	watchers    sync.WaitGroup
 }
 
 // nodeFiles are the files of a node on the host.
@@ -53,6 +55,12 @@ type nodeFiles struct {
 type StageTime struct {
 	Stage string
 	Took  time.Duration
+}
+
+func (n *Node) setProvisioned(done bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.provisioned = done
 }
 
 // Name is the node's name in the topology.

@@ -32,7 +32,7 @@ func (n *Node) Reboot(ctx context.Context) error {
 		}
 		return fmt.Errorf("reboot node %q: %w", n.Name(), err)
 	}
-	if err := n.settle(ctx, l, n.rebootStages()); err != nil {
+	if err := n.settle(ctx, l, n.laterStages(l, afterLogin)); err != nil {
 		return err
 	}
 	n.ready()
@@ -96,7 +96,7 @@ func (n *Node) renew(ctx context.Context, l *life, reset <-chan struct{}) error 
 		l.cancelSave()
 		return fmt.Errorf("the domain does not end: %w", context.Cause(ctx))
 	}
-	xml, err := n.domainXML("")
+	xml, err := n.bootXML(l)
 	if err == nil {
 		err = n.reenter(ctx, xml, func(h Hypervisor) (Machine, error) { return h.Create(ctx, n.domainName(), xml) })
 	}
@@ -236,7 +236,7 @@ func (n *Node) PowerOn(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("power on node %q: %w", n.Name(), err)
 	}
-	if err := n.settle(ctx, l, n.bootStages()); err != nil {
+	if err := n.settle(ctx, l, n.laterStages(l, 0)); err != nil {
 		return err
 	}
 	n.ready()

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -97,6 +98,51 @@ func TestRebootHasAnotherQEMUWithoutKVM(t *testing.T) {
 			g.Expect(status(b.node("alice"))()).To(Equal("ready"))
 		})
 	}
+}
+
+func TestALaterBootLeavesOutCloudInit(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		userData string
+		out      bool
+	}{
+		"all else that cloud_init has is for the first boot": {"", true},
+		"user_data may ask for something at each boot":       {"#cloud-config\nbootcmd: [[true]]\n", false},
+	} {
+		for way, again := range map[string]func(*Node) error{
+			"reboot":   func(n *Node) error { return n.Reboot(within(t)) },
+			"power on": func(n *Node) error { return errors.Join(n.PowerOff(within(t)), n.PowerOn(within(t))) },
+		} {
+			t.Run(name+": "+way, func(t *testing.T) {
+				g := NewWithT(t)
+				b := newBench(t, strings.Replace(one, "memory_mb: 128", `memory_mb: 128, cloud_init: {runcmd: ["true"]}, env: {A: b}`, 1), nil)
+				b.up()
+				alice := b.node("alice")
+				alice.spec.CloudInit.UserData = test.userData // the fake guest reads none
+				g.Expect(b.host.machine(t, "alice").xml).NotTo(ContainSubstring("cloud-init=disabled"))
+				told := func() string { return strings.Join(b.told(), "\n") }
+				first := told()
+				g.Expect(first).To(ContainSubstring("alice: waiting for cloud-init"))
+				g.Expect(again(alice)).To(Succeed())
+				g.Expect(strings.Contains(b.host.machine(t, "alice").xml, " cloud-init=disabled ")).To(Equal(test.out))
+				g.Expect(strings.Contains(strings.TrimPrefix(told(), first), "alice: waiting for cloud-init")).To(Equal(!test.out))
+				g.Expect(b.Snapshot(within(t))).To(Succeed())
+				g.Expect(b.Revert(within(t))).To(Succeed())
+			})
+		}
+	}
+}
+
+func TestANodeThatWasNeverProvisionedBootsWithCloudInit(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	b := newBench(t, one, nil)
+	b.host.plan("alice").set(func(now *behaviour) { now.answers = []answer{{match: "result.json", code: 1, out: "no datasource"}} })
+	g.Expect(b.Start(within(t))).To(MatchError(ContainSubstring("no datasource")))
+	b.host.plan("alice").set(func(now *behaviour) { now.answers = nil })
+	alice := b.node("alice")
+	g.Expect(errors.Join(alice.PowerOff(within(t)), alice.PowerOn(within(t)))).To(Succeed())
+	g.Expect(b.host.machine(t, "alice").xml).NotTo(ContainSubstring("cloud-init=disabled"))
 }
 
 func TestRebootWhoseQEMUDoesNotStartIsADeath(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func (n *Node) bootStages() []stage {
 		{"kernel", "the guest printed nothing on its serial console (does its kernel get console=ttyS0?)", limits.Boot, n.awaitConsole},
 		{"sshd", "the guest boots, but its SSH server does not answer: see its console for a failed service or network", limits.Boot, n.awaitSSH},
 		{"login", "cloud-init has not put the lab's key in place: did it find the seed? See /var/log/cloud-init.log on the console", limits.Login, n.awaitLogin},
-		{"cloud-init", "see /var/log/cloud-init-output.log in the artifacts", limits.Init, n.awaitInit},
+		{initStage, "see /var/log/cloud-init-output.log in the artifacts", limits.Init, n.awaitInit},
 		{"units", "`systemctl --failed` in the guest names the unit; its journal is in the artifacts", limits.Units, n.awaitUnits},
 	}
 }
@@ -34,8 +35,12 @@ func (n *Node) bootStages() []stage {
 // afterLogin is the first of bootStages in which the guest answers to the lab.
 const afterLogin = 3
 
-// rebootStages lead from a new boot that answers to ready.
-func (n *Node) rebootStages() []stage { return n.bootStages()[afterLogin:] }
+// laterStages are those of a boot that is not the first, from one of bootStages on: cloud-init may have no part in it.
+func (n *Node) laterStages(l *life, from int) []stage {
+	return slices.DeleteFunc(n.bootStages()[from:], func(s stage) bool { return s.name == initStage && l.leavesOutInit() })
+}
+
+const initStage = "cloud-init"
 
 // settle goes through the stages, and says which one failed and why. Its caller announces the node as ready.
 func (n *Node) settle(ctx context.Context, l *life, stages []stage) error {

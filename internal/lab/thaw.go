@@ -104,6 +104,7 @@ func (n *Node) resume(ctx context.Context, from checkpoint) error {
 	if err := n.settle(ctx, l, n.wakeStages(behind)); err != nil {
 		return err
 	}
+	n.setProvisioned(true)
 	l.giveBack()
 	return nil
 }

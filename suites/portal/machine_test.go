@@ -161,6 +161,7 @@ cat "/sys/fs/cgroup$(systemctl --user show -P ControlGroup portal-backend.servic
 		Expect(desk.Exec(ctx, "sync")).To(ExitWith(0))
 		Expect(desk.PowerOff(ctx)).To(Succeed())
 		Expect(desk.PowerOn(ctx)).To(Succeed())
+		Expect(desk.Exec(ctx, "test", "-e", "/run/cloud-init/result.json")).To(ExitWith(1), "cloud-init, which has nothing left to do")
 		serves(ctx)
 	})
 })
