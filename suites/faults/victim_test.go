@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,6 +38,14 @@ func victimSpec() {
 		case "save", "restore":
 			begins()
 			labtest.Start(ctx, file)
+		case "setup":
+			labtest.Start(ctx, file, labtest.WithSetup(labtest.Setup{
+				Key: filepath.Base(file), // another set-up for each victim
+				Do: func(ctx context.Context, l *labtest.Lab) error {
+					begins()
+					return l.Node("solo").WriteFile(ctx, "/var/tmp/set-up", []byte("done"), 0o644)
+				},
+			}))
 		case "snapshot":
 			lab := labtest.Start(ctx, file)
 			begins()
