@@ -33,7 +33,7 @@ func (n *Node) halt(ctx context.Context) error {
 		return fmt.Errorf("node %q: it is being restarted or stopped: %w", n.Name(), err)
 	}
 	if l.ended() || l.isStopping() {
-		return fmt.Errorf("node %q: %w", n.Name(), n.endedInstead(l))
+		return fmt.Errorf("node %q: it was stopped meanwhile", n.Name())
 	}
 	l.hold(true)
 	return n.do(ctx, l, Pause)

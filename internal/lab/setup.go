@@ -46,6 +46,7 @@ func (l *Lab) setUpInputs(in snapshot.Inputs) error {
 		parts = append(parts, filepath.Base(path)+" "+sum)
 	}
 	in[SetUpInput] = strings.Join(parts, "\n")
+	in["set up in"] = l.topo.Digest // what the guests have found out of each other depends on the networks, too
 	for _, node := range l.nodes {
 		for _, entry := range node.spec.Deploy {
 			sum, err := contentDigest(entry.Src)

@@ -305,4 +305,9 @@ func TestRoutersRememberWhatTheSetUpHasOpened(t *testing.T) {
 	b.up()
 	g.Expect(b.Beginning()).To(setUpAlready())
 	g.Expect(b.router("edge").Mappings()).To(ConsistOf(HaveField("Inside", inside)))
+
+	other := s.bench(t, dirs, host, strings.Replace(text, "full-cone", "symmetric", 1))
+	s.do = nil
+	other.up()
+	g.Expect(other.Beginning()).To(setUpAnew(), "behind another NAT the machines might have found out other things")
 }

@@ -40,6 +40,9 @@ func (n *Node) restore(ctx context.Context, saved savedNode) error {
 	if err := n.reenter(ctx, xml, create); err != nil {
 		return &StageError{Node: n.Name(), Stage: "restore", Err: err}
 	}
+	if l, err := n.alive(); err == nil {
+		l.leaveOutInit(false) // should it start again in this QEMU
+	}
 	n.staged("restore", began)
 	return nil
 }

@@ -103,9 +103,11 @@ func (l *Lab) lookForSnapshot(ctx context.Context) error {
 		return nil
 	}
 	if w.furnished.inputs != nil {
-		if _, err := l.openSnapshot(ctx, &w.furnished, l.makesFurnished()); err != nil || w.entry != nil {
+		why, err := l.openSnapshot(ctx, &w.furnished, l.makesFurnished())
+		if err != nil || w.entry != nil {
 			return err
 		}
+		l.tell(Event{Stage: "no set-up to begin with", Note: why})
 	}
 	return l.lookForBare(ctx)
 }
