@@ -201,6 +201,21 @@ func TestPowerOffBetweenTwoQEMUsOfAReboot(t *testing.T) {
 	g.Expect(alice.PowerOn(within(t))).To(Succeed())
 }
 
+// powerOffDuringSnapshot holds a Snapshot at a step, shows that a PowerOff of alice waits then, and lets both go on.
+func (b *bench) powerOffDuringSnapshot(step string) (taken, off chan error) {
+	b.t.Helper()
+	g := NewWithT(b.t)
+	b.host.holdAt(step)
+	taken, off = make(chan error, 1), make(chan error, 1)
+	ctx := within(b.t)
+	go func() { taken <- b.Snapshot(ctx) }()
+	g.Eventually(b.host.reached).WithTimeout(patience).Should(Receive(Equal(step)))
+	go func() { off <- b.node("alice").PowerOff(ctx) }()
+	g.Consistently(off).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
+	b.host.release(step)
+	return taken, off
+}
+
 func TestPowerOffWhileASnapshotIsTaken(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"save alice", "restore"} {
@@ -209,14 +224,7 @@ func TestPowerOffWhileASnapshotIsTaken(t *testing.T) {
 			b := newBench(t, one, nil)
 			b.up()
 			alice := b.node("alice")
-			b.host.holdAt(step)
-			taken, off := make(chan error, 1), make(chan error, 1)
-			ctx := within(t)
-			go func() { taken <- b.Snapshot(ctx) }()
-			g.Eventually(b.host.reached).WithTimeout(patience).Should(Receive(Equal(step)))
-			go func() { off <- alice.PowerOff(ctx) }()
-			g.Consistently(off).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
-			b.host.release(step)
+			taken, off := b.powerOffDuringSnapshot(step)
 			g.Eventually(off).WithTimeout(patience).Should(Receive(BeNil()))
 			g.Eventually(taken).WithTimeout(patience).Should(Receive(BeNil()))
 			g.Expect(status(alice)()).To(Equal("powered off on request"))
@@ -232,14 +240,7 @@ func TestPowerOffWhileASnapshotFails(t *testing.T) {
 	b := newBench(t, one, nil)
 	b.up()
 	b.host.failSave = errors.New("no space left on device")
-	b.host.holdAt("save alice")
-	taken, off := make(chan error, 1), make(chan error, 1)
-	ctx := within(t)
-	go func() { taken <- b.Snapshot(ctx) }()
-	g.Eventually(b.host.reached).WithTimeout(patience).Should(Receive(Equal("save alice")))
-	go func() { off <- b.node("alice").PowerOff(ctx) }()
-	g.Consistently(off).WithTimeout(50 * time.Millisecond).ShouldNot(Receive())
-	b.host.release("save alice")
+	taken, off := b.powerOffDuringSnapshot("save alice")
 	g.Eventually(taken).WithTimeout(patience).Should(Receive(MatchError(ContainSubstring("no space left on device"))))
 	g.Eventually(off).WithTimeout(patience).Should(Receive(BeNil()))
 }
