@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,9 +69,13 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 	}, NodeTimeout(2*time.Minute))
 
 	It("is set up once, and begins there until the set-up changes", func(ctx SpecContext) {
-		refs := filepath.Join(own.Cache, "snapshots", "refs", "*")
-		before, err := filepath.Glob(refs)
-		Expect(err).NotTo(HaveOccurred())
+		kept := func() []string {
+			GinkgoHelper()
+			refs, err := filepath.Glob(filepath.Join(own.Cache, "snapshots", "refs", "*"))
+			Expect(err).NotTo(HaveOccurred())
+			return refs
+		}
+		before := kept()
 		input := filepath.Join(GinkgoT().TempDir(), "input")
 		times := 0
 		start := func(text string) *labtest.Node {
@@ -98,7 +103,8 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 		Expect(times).To(Equal(2), "another build is installed")
 		Expect(other.Lab().Beginning()).To(ContainSubstring("; set up in "))
 		Expect(other.ReadFile(ctx, "/var/tmp/input")).To(BeEquivalentTo("two"))
-		Expect(filepath.Glob(refs)).To(HaveLen(len(before)+2), "two set-ups are kept")
+		fresh := slices.DeleteFunc(kept(), func(ref string) bool { return slices.Contains(before, ref) })
+		Expect(fresh).To(HaveLen(2), "two set-ups are kept; that a full store gave up others for them is all right")
 	}, NodeTimeout(8*time.Minute))
 
 	It("has random numbers of its own", func(ctx SpecContext) {
