@@ -42,7 +42,7 @@ type told struct {
 	output       string
 }
 
-var _ = Describe("Many owners at once", Ordered, ContinueOnFailure, Label("vm", "parallel"), func() {
+var _ = Describe("Many owners at once", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "parallel"), func() {
 	It("share memory for two: of ginkgo --procs=4 two run and two wait and say for whom, and none fails", func(ctx SpecContext) {
 		specs := crowd(ctx, "LABTEST_MEMORY_MB=1600")
 		Expect(specs).To(HaveLen(4))

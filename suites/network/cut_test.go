@@ -14,7 +14,7 @@ import (
 )
 
 // What is lost, doubled, spoilt or cut is so on a busy host, too: nothing here depends on milliseconds.
-var _ = Describe("A bad link between two machines", Ordered, ContinueOnFailure, Label("vm", "network", "impairments"), func() {
+var _ = Describe("A bad link between two machines", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "network", "impairments"), func() {
 	var (
 		alice, bob *labtest.Node
 		peer       string // bob's address: a name would travel over the same link
@@ -80,7 +80,7 @@ var _ = Describe("A bad link between two machines", Ordered, ContinueOnFailure, 
 	}, NodeTimeout(2*time.Minute))
 })
 
-var _ = Describe("A link between two machines, cut", Ordered, ContinueOnFailure, Label("vm", "network", "impairments"), func() {
+var _ = Describe("A link between two machines, cut", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "network", "impairments"), func() {
 	var (
 		lab        *labtest.Lab
 		alice, bob *labtest.Node

@@ -24,7 +24,7 @@ var _ = Describe("A long link between two machines, measured", Label("vm", "netw
 })
 
 // These wait longest for answers: they are apart so that two processes share the waiting.
-var _ = Describe("A very long link between two machines, measured", SpecPriority(1), Label("vm", "network", "impairments"), func() {
+var _ = Describe("A very long link between two machines, measured", SpecPriority(2), Label("vm", "network", "impairments"), func() {
 	hasDelayAndLoss(
 		preset{"satellite", 600 * time.Millisecond, 50 * time.Millisecond, 5},
 		preset{"intermittent", 500 * time.Millisecond, 300 * time.Millisecond, 50},
@@ -46,7 +46,7 @@ func hasDelayAndLoss(presets ...preset) {
 }
 
 // A busy host can still send this much.
-var _ = Describe("A slow link between two machines, measured", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "network", "impairments"), func() {
+var _ = Describe("A slow link between two machines, measured", Ordered, ContinueOnFailure, SpecPriority(2), Label("vm", "network", "impairments"), func() {
 	var alice, bob *labtest.Node
 
 	BeforeAll(func(ctx SpecContext) { alice, bob = pair(ctx) }, NodeTimeout(20*time.Minute))

@@ -48,7 +48,7 @@ func opens(a, b kind) bool {
 	return !minds(a, b) && !minds(b, a)
 }
 
-var _ = Describe("Two sites behind NAT", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "network", "nat"), func() {
+var _ = Describe("Two sites behind NAT", Ordered, ContinueOnFailure, SpecPriority(2), Label("vm", "network", "nat"), func() {
 	const stun, meeting = "203.0.113.50", "203.0.113.50:7000"
 	var (
 		lab                *labtest.Lab

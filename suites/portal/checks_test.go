@@ -14,7 +14,7 @@ import (
 	"ionlab/labtest"
 )
 
-var _ = Describe("A backend of the RemoteDesktop portal", Ordered, ContinueOnFailure, Label("vm"), func() {
+var _ = Describe("A backend of the RemoteDesktop portal", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm"), func() {
 	var session *portal.Session
 	// Which checks there are depends on the backend; its program is looked for once the specs run.
 	known, problem := new(portal.Kit).UnderTest(os.Getenv)

@@ -37,7 +37,7 @@ func beAllOK() OmegaMatcher {
 	return HaveEach(WithTransform(probe.Reply.OK, BeTrue()))
 }
 
-var _ = Describe("A machine with a portal", Ordered, ContinueOnFailure, SpecPriority(1), Label("vm"), func() {
+var _ = Describe("A machine with a portal", Ordered, ContinueOnFailure, SpecPriority(2), Label("vm"), func() {
 	var (
 		desk       *labtest.Node
 		session    *portal.Session

@@ -96,7 +96,7 @@ type matrix struct {
 	rows   []string
 }
 
-var _ = Describe("Behind NATs: "+product().String(), Ordered, ContinueOnFailure, Label("vm", "rustdesk", "nat"), func() {
+var _ = Describe("Behind NATs: "+product().String(), Ordered, ContinueOnFailure, SpecPriority(1), Label("vm", "rustdesk", "nat"), func() {
 	m := &matrix{}
 
 	BeforeAll(func(ctx SpecContext) {
