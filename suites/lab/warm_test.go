@@ -69,13 +69,7 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 	}, NodeTimeout(2*time.Minute))
 
 	It("is set up once, and begins there until the set-up changes", func(ctx SpecContext) {
-		kept := func() []string {
-			GinkgoHelper()
-			refs, err := filepath.Glob(filepath.Join(own.Cache, "snapshots", "refs", "*"))
-			Expect(err).NotTo(HaveOccurred())
-			return refs
-		}
-		before := kept()
+		before := own.SnapshotRefs()
 		input := filepath.Join(GinkgoT().TempDir(), "input")
 		times := 0
 		start := func(text string) *labtest.Node {
@@ -103,7 +97,7 @@ var _ = Describe("A lab that starts from a snapshot", Ordered, ContinueOnFailure
 		Expect(times).To(Equal(2), "another build is installed")
 		Expect(other.Lab().Beginning()).To(ContainSubstring("; set up in "))
 		Expect(other.ReadFile(ctx, "/var/tmp/input")).To(BeEquivalentTo("two"))
-		fresh := slices.DeleteFunc(kept(), func(ref string) bool { return slices.Contains(before, ref) })
+		fresh := slices.DeleteFunc(own.SnapshotRefs(), func(ref string) bool { return slices.Contains(before, ref) })
 		Expect(fresh).To(HaveLen(2), "two set-ups are kept; that a full store gave up others for them is all right")
 	}, NodeTimeout(8*time.Minute))
 

@@ -127,13 +127,18 @@ func (r Room) referred() map[string]bool {
 			known[filepath.Join(r.Cache, "images", "objects", string(id[1]))] = true
 		}
 	}
-	entries, _ := filepath.Glob(filepath.Join(r.Cache, "snapshots", "refs", "*"))
-	for _, path := range entries {
+	for _, path := range r.SnapshotRefs() {
 		text, _ := os.ReadFile(path)
 		name, _, _ := strings.Cut(string(text), " ")
 		known[filepath.Join(r.Cache, "snapshots", "entries", name)] = true
 	}
 	return known
+}
+
+// SnapshotRefs are the files that lead to the snapshots in the room's store, one for each.
+func (r Room) SnapshotRefs() []string {
+	paths, _ := filepath.Glob(filepath.Join(r.Cache, "snapshots", "refs", "*"))
+	return paths
 }
 
 func chownAs(info fs.FileInfo, path string) error {
